@@ -1,0 +1,47 @@
+"""What can go wrong, by name. Every message says what was wrong, where, and what to write instead."""
+
+from __future__ import annotations
+
+
+class ReconfigError(ValueError):
+    """Base class of all errors that reconfig raises on purpose."""
+
+
+class ModelError(ReconfigError):
+    """The thing handed in is not a model that can be reconfigured (wrapped, lazy, without convolutions, ...)."""
+
+
+class InputError(ReconfigError):
+    """The example input is missing, or the model cannot run on it."""
+
+
+class CaptureError(ReconfigError):
+    """The model's forward could not be recorded."""
+
+
+class RuleError(ReconfigError):
+    """A rule that does not parse, or that does not fit the model's stages."""
+
+
+class DepthError(RuleError):
+    """A depth term that the blocks of its stage cannot follow."""
+
+
+class StageError(ReconfigError):
+    """Stages given by hand that do not fit the model."""
+
+
+class BudgetError(ReconfigError):
+    """A budget that the rule cannot meet by any gamma."""
+
+
+class FrozenError(ReconfigError):
+    """``strict=True`` and something that the rule asks to scale had to keep its width."""
+
+
+class PlanError(ReconfigError):
+    """A plan that does not fit the model it is applied to, or that does not parse."""
+
+
+class VerifyError(ReconfigError):
+    """The rewritten network does not do what its plan says; nothing is returned."""

@@ -1,0 +1,97 @@
+"""Give a skeleton its new shapes, and turn it into a network with real tensors. Only this module changes modules."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reconfig.capture import Shape
+from reconfig.depth import DepthEdit, origin
+
+
+@dataclass(frozen=True)
+class AttributeEdit:
+    """A number that a module keeps about its widths, and its new value."""
+
+    path: str
+    name: str
+    old: Any
+    new: Any
+
+
+def replace_tensors(model: nn.Module, new: Callable[[str, Tensor], Tensor]) -> None:
+    """Put ``new(name, tensor)`` in place of every parameter and buffer; shared ones stay shared, by their first name."""
+    done: dict[int, Tensor] = {}
+    alive: list[Tensor] = []  # an id is only an identity while its tensor lives
+    for path, module in model.named_modules():
+        for registry in (module._parameters, module._buffers):
+            for name, tensor in registry.items():
+                if tensor is None:
+                    continue
+                if id(tensor) not in done:
+                    made = new(f"{path}.{name}" if path else name, tensor)
+                    if isinstance(tensor, nn.Parameter):
+                        made = _parameter_like(tensor, made)
+                    done[id(tensor)] = made
+                    alive.append(tensor)
+                registry[name] = done[id(tensor)]  # type: ignore[assignment]
+
+
+def _parameter_like(old: nn.Parameter, data: Tensor) -> nn.Parameter:
+    new = nn.Parameter(data.detach(), requires_grad=old.requires_grad)
+    new.__dict__.update(copy.deepcopy(old.__dict__))
+    return new
+
+
+def resize(model: nn.Module, shapes: Mapping[str, Shape], attributes: Sequence[AttributeEdit]) -> None:
+    """Give parameters and buffers of ``model`` (a skeleton) these shapes and its modules these numbers, in place."""
+
+    def resized(name: str, tensor: Tensor) -> Tensor:
+        shape = shapes.get(name, tuple(tensor.shape))
+        if shape == tuple(tensor.shape):
+            return tensor.detach()
+        return torch.ones(shape, dtype=tensor.dtype, device=tensor.device)
+
+    replace_tensors(model, resized)
+    for edit in attributes:
+        setattr(model.get_submodule(edit.path), edit.name, edit.new)
+
+
+def materialise(bones: nn.Module, original: nn.Module, edits: Sequence[DepthEdit], fill: Callable[[str, Tensor], Tensor]) -> None:
+    """Turn the skeleton of a result into a network: real tensors, and the original's modes and other attributes.
+
+    Args:
+        bones: skeleton with the result's shapes, changed in place.
+        original: the caller's model, only read.
+        edits: the depth edits between the two.
+        fill: the real tensor for a name and its meta tensor.
+    """
+    replace_tensors(bones, fill)
+    for path, module in bones.named_modules():
+        source = original.get_submodule(origin(path, edits))
+        module.training = source.training
+        for name, value in _plain_tensors(source):
+            setattr(module, name, value.detach().clone())
+
+
+def _plain_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Tensors that a module keeps outside of its parameters and buffers."""
+    for name, value in vars(module).items():
+        if isinstance(value, Tensor):
+            yield name, value
+
+
+def follow(value: object, old: int, new: int) -> Any:
+    """``value`` (a number, or a tuple or list of them) with ``old`` replaced by ``new``; None where it is not in it."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return new if value == old else None
+    if isinstance(value, tuple | list) and any(type(item) is int and item == old for item in value):
+        return type(value)(new if type(item) is int and item == old else item for item in value)
+    return None

@@ -1,0 +1,434 @@
+"""The algebra of widths: what every tensor dimension of a model is made of.
+
+A *width* is one channel count; all that must stay equal shares it. The size of a tensor dimension is an `Extent`: a sum
+of terms in the order in which they lie in memory (a concat has several), each term a product of factors (outer
+to inner), each factor a number or a width divided by a number:
+
+    512 channels                    ((w,),)
+    flattened 512 x 7 x 7           ((w, 49),)
+    a concat of two                 ((a,), (b,))
+    a grouped convolution's input   ((w/32,),)
+
+`Widths` learns equations between extents (``tie``), and solves them as they come: a width that turns out to be made of
+others is bound to them, one that must not change is frozen with a reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from math import gcd, lcm, prod
+from typing import NamedTuple
+
+
+class Part(NamedTuple):
+    """A width divided by a whole number."""
+
+    width: int
+    den: int = 1
+
+
+Factor = int | Part
+Term = tuple[Factor, ...]
+Extent = tuple[Term, ...]
+Dims = tuple[Extent, ...]
+
+_LONGEST_REPEAT = (
+    64  # channels-last flattening repeats a concat's terms; beyond this the widths are frozen instead
+)
+
+
+def const(size: int) -> Extent:
+    """The extent of a dimension that never changes."""
+    return ((size,),)
+
+
+def constant(extent: Extent) -> bool:
+    return all(isinstance(factor, int) for term in extent for factor in term)
+
+
+def parts(extent: Extent) -> Iterable[Part]:
+    return (factor for term in extent for factor in term if isinstance(factor, Part))
+
+
+def _product(factors: Iterable[Factor]) -> Term:
+    """A term with neighbouring numbers multiplied and ones left out."""
+    result: list[Factor] = []
+    for factor in factors:
+        if isinstance(factor, int) and result and isinstance(result[-1], int):
+            result[-1] *= factor
+        elif factor != 1:
+            result.append(factor)
+    return tuple(result) or (1,)
+
+
+class Widths:
+    """All widths of one model and what is known about them.
+
+    Attributes:
+        sizes: channel count of each width in the model as it is.
+        divisors: a new size must be a multiple of this (groups, heads, halves).
+        frozen: the reason for which a width must keep its size.
+    """
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.divisors: list[int] = []
+        self.frozen: dict[int, str] = {}
+        self._bound: dict[int, Extent] = {}
+
+    # -- values -----------------------------------------------------------------------------------------------------
+
+    def fresh(self, size: int) -> Extent:
+        """A new, unconstrained width of this size; a size of 1 is a constant (it only ever broadcasts)."""
+        if size <= 1:
+            return const(size)
+        self.sizes.append(size)
+        self.divisors.append(1)
+        return ((Part(len(self.sizes) - 1),),)
+
+    def size(self, extent: Extent, sizes: Sequence[int] | Mapping[int, int] | None = None) -> int:
+        """How long the dimension is, with the model's own sizes or with ``sizes`` (of free widths)."""
+        own = self.sizes if sizes is None else sizes
+        resolved = extent if sizes is None else self.resolve(extent)
+        total = 0
+        for term in resolved:
+            numerator = denominator = 1
+            for factor in term:
+                if isinstance(factor, int):
+                    numerator *= factor
+                else:
+                    numerator *= own[factor.width]
+                    denominator *= factor.den
+            length, rest = divmod(numerator, denominator)
+            if rest:
+                raise ValueError(f"{term} is not whole for {[own[part.width] for part in parts((term,))]}")
+            total += length
+        return total
+
+    def resolve(self, extent: Extent) -> Extent:
+        """The extent in free widths only, all that is bound replaced by what it is bound to."""
+        if not any(part.width in self._bound for part in parts(extent)):
+            return extent
+        terms: list[Term] = []
+        for term in extent:
+            terms.extend(self._resolve_term(term))
+        return _merge_constants(terms)
+
+    def _resolve_term(self, term: Term) -> list[Term]:
+        alternatives: list[list[Factor]] = [[]]
+        for factor in term:
+            if isinstance(factor, int) or factor.width not in self._bound:
+                choices: list[Term] = [(factor,)]
+            else:
+                bound = self.resolve(self._bound[factor.width])
+                self._bound[factor.width] = bound
+                choices = [_divide_term(choice, factor.den) for choice in bound]
+            alternatives = [[*left, *right] for left in alternatives for right in choices]
+        return [_product(factors) for factors in alternatives]
+
+    @staticmethod
+    def unit(width: int) -> Extent:
+        """The extent that is this width."""
+        return ((Part(width),),)
+
+    def free(self) -> list[int]:
+        """The widths that nothing else determines."""
+        return [width for width in range(len(self.sizes)) if width not in self._bound]
+
+    # -- facts ------------------------------------------------------------------------------------------------------
+
+    def freeze(self, extent: Extent, reason: str) -> None:
+        """Every width in ``extent`` keeps its size. The first reason given stays."""
+        for part in parts(self.resolve(extent)):
+            self.frozen.setdefault(part.width, reason)
+
+    def pin(self, extent: Extent) -> None:
+        """These are no channel counts but constants (a kernel size)."""
+        for part in list(parts(self.resolve(extent))):
+            self._bound[part.width] = const(self.sizes[part.width])
+
+    def divisible(self, extent: Extent, divisor: int) -> None:
+        """Every term of ``extent`` must stay a multiple of ``divisor``."""
+        for term in self.resolve(extent):
+            if constant((term,)):
+                continue
+            if _numbers(term) % divisor:
+                for part in parts((term,)):
+                    self.divisors[part.width] = lcm(self.divisors[part.width], part.den * divisor)
+
+    def divide(self, extent: Extent, divisor: int) -> Extent:
+        """``extent / divisor``, which from now on has to be whole."""
+        self.divisible(extent, divisor)
+        return _merge_constants([_divide_term(term, divisor) for term in self.resolve(extent)])
+
+    def multiply(self, extents: Sequence[Extent]) -> Extent | None:
+        """The extent of dimensions flattened into one (outer to inner), or None where no sum of terms can say it."""
+        factors = [self.resolve(extent) for extent in extents]
+        several = [index for index, extent in enumerate(factors) if len(extent) > 1]
+        if not several:
+            return (_product(factor for extent in factors for factor in extent[0]),)
+        (middle,) = several if len(several) == 1 else (None,)
+        if middle is None:
+            return None
+        before = _product(factor for extent in factors[:middle] for factor in extent[0])
+        after = [factor for extent in factors[middle + 1 :] for factor in extent[0]]
+        if not constant((before,)) or _numbers(before) > _LONGEST_REPEAT:
+            return None
+        inner = [_product([*term, *after]) for term in factors[middle]]
+        return _merge_constants(inner * _numbers(before))
+
+    def tie(self, left: Extent, right: Extent, reason: str) -> None:
+        """The two extents are equal, term by term, now and after any change.
+
+        Unequal cuts are cut further until they match. What cannot be made equal is frozen, with ``reason``.
+        """
+        ours, theirs = list(self.resolve(left)), list(self.resolve(right))
+        if self.size(tuple(ours)) != self.size(tuple(theirs)):
+            raise ValueError(f"cannot tie {self.size(left)} to {self.size(right)}: {reason}")
+        while ours and theirs:
+            first, second = self._take_matching(ours, theirs, reason)
+            self._equate(first, second, reason)
+            ours, theirs = list(self.resolve(tuple(ours))), list(self.resolve(tuple(theirs)))
+
+    def follow(self, own: Extent, extent: Extent, reason: str) -> None:
+        """``own``, a parameter's dimension, is whatever ``extent`` is made of.
+
+        The same equation as ``tie``; but a parameter has no say in how a concat is divided, so pieces of equal length
+        stay independent of each other.
+        """
+        (term, *others) = self.resolve(own)
+        resolved = self.resolve(extent)
+        if not others and self._is_plain(term) and self.size(own) == self.size(extent):
+            part = term[0]
+            assert isinstance(part, Part)
+            if not constant(resolved) and all(other.width != part.width for other in parts(resolved)):
+                self._bind(part.width, resolved)
+                return
+        self.tie(own, extent, reason)
+
+    @staticmethod
+    def _is_plain(term: Term) -> bool:
+        """A width by itself."""
+        return len(term) == 1 and isinstance(term[0], Part) and term[0].den == 1
+
+    def cut(self, extent: Extent, lengths: Sequence[int], reason: str) -> list[Extent]:
+        """``extent`` cut into consecutive pieces of these lengths.
+
+        Cuts between terms are free. A width cut into equal pieces stays divisible; one cut unequally falls into new
+        widths, one for each piece.
+        """
+        queue = list(self.resolve(extent))
+        pieces: list[Extent] = []
+        for length in lengths:
+            piece: list[Term] = []
+            missing = length
+            while missing > 0:
+                term = queue.pop(0)
+                size = self.size((term,))
+                if size > missing:
+                    rest = self._remaining_cuts(size, missing, lengths[len(pieces) + 1 :])
+                    replaced = self._cut_term(term, [missing, *rest], reason)
+                    term, *others = replaced
+                    queue = [*others, *queue]
+                    size = missing
+                piece.append(term)
+                missing -= size
+            pieces.append(_merge_constants(piece))
+            queue = list(self.resolve(tuple(queue)))
+        return [self.resolve(piece) for piece in pieces]
+
+    # -- solving ----------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _remaining_cuts(size: int, first: int, lengths: Sequence[int]) -> list[int]:
+        """How the rest of a term of ``size`` is cut by the lengths that follow the ``first``."""
+        rest, cuts = size - first, []
+        for length in lengths:
+            if rest <= 0:
+                break
+            cuts.append(min(length, rest))
+            rest -= cuts[-1]
+        return [*cuts, rest] if rest > 0 else cuts
+
+    def _cut_term(self, term: Term, lengths: Sequence[int], reason: str) -> list[Term]:
+        if constant((term,)):
+            return [(length,) for length in lengths]
+        if len(set(lengths)) == 1 and self._can_divide(term, len(lengths)):
+            self.divisible((term,), len(lengths))
+            return [_divide_term(term, len(lengths))] * len(lengths)
+        if (
+            len(term) == 1
+            and isinstance(term[0], Part)
+            and term[0].den == 1
+            and self.divisors[term[0].width] == 1
+        ):
+            pieces = [self.fresh(length) for length in lengths]
+            self._bind(term[0].width, tuple(piece[0] for piece in pieces))  # type: ignore[union-attr]
+            return [piece[0] for piece in pieces]
+        self.freeze((term,), reason)
+        return [(length,) for length in lengths]
+
+    def _can_divide(self, term: Term, count: int) -> bool:
+        return _numbers(term) % count == 0 or any(
+            self.sizes[part.width] % (part.den * count) == 0 for part in parts((term,))
+        )
+
+    def _take_matching(
+        self, ours: list[Term], theirs: list[Term], reason: str
+    ) -> tuple[list[Term], list[Term]]:
+        """Pop from the front of both the fewest terms of equal length, cutting where the ends never meet."""
+        first, second = [ours.pop(0)], [theirs.pop(0)]
+        length, other = self.size(tuple(first)), self.size(tuple(second))
+        while length != other:
+            source, taken = (ours, first) if length < other else (theirs, second)
+            taken.append(source.pop(0))
+            length, other = self.size(tuple(first)), self.size(tuple(second))
+        if len(first) > 1 and len(second) > 1:
+            self._align(first, second, ours, theirs, reason)
+        return first, second
+
+    def _align(
+        self, first: list[Term], second: list[Term], ours: list[Term], theirs: list[Term], reason: str
+    ) -> None:
+        """Both sides have several terms that end together only at the very end: cut the longer head at the shorter."""
+        longer, shorter = (
+            (first, second) if self.size((first[0],)) > self.size((second[0],)) else (second, first)
+        )
+        head, cut = longer[0], self.size((shorter[0],))
+        pieces = self._cut_term(head, [cut, self.size((head,)) - cut], reason)
+        rest_longer, rest_shorter = [pieces[1], *longer[1:]], shorter[1:]
+        first[:], second[:] = [pieces[0]], [shorter[0]]
+        (ours if longer is first else theirs)[:0] = rest_longer
+        (theirs if longer is first else ours)[:0] = rest_shorter
+
+    def _equate(self, first: list[Term], second: list[Term], reason: str) -> None:
+        if first == second:
+            return
+        if constant(tuple(first)) or constant(tuple(second)):
+            self.freeze((*first, *second), reason)
+            return
+        if len(first) == 1 and len(second) == 1:
+            self._equate_terms(first[0], second[0], reason)
+            return
+        (whole,), pieces = (first, second) if len(first) == 1 else (second, first)
+        lengths = [self.size((piece,)) for piece in pieces]
+        variable = not any(constant((piece,)) for piece in pieces)
+        if variable and len(set(lengths)) == 1 and self._can_divide(whole, len(pieces)):
+            # A width halved in equal pieces (a factorized reduction) stays halved.
+            self.divisible((whole,), len(pieces))
+            for piece in pieces:
+                self.tie((piece,), (_divide_term(self._current(whole), len(pieces)),), reason)
+        elif self._is_plain(whole) and all(part.width != whole[0].width for part in parts(tuple(pieces))):  # type: ignore[union-attr]
+            self._bind(whole[0].width, tuple(pieces))  # type: ignore[union-attr]
+        else:
+            self.freeze((whole, *pieces), reason)
+
+    def _current(self, term: Term) -> Term:
+        resolved = self.resolve((term,))
+        return resolved[0] if len(resolved) == 1 else term
+
+    def _equate_terms(self, left: Term, right: Term, reason: str) -> None:
+        ours, theirs = list(parts((left,))), list(parts((right,)))
+        if len(ours) != 1 or len(theirs) != 1:
+            self._equate_products(left, right, reason)
+            return
+        (a,), (b,) = ours, theirs
+        if a.width == b.width:
+            return  # equal sizes of one width: equal for every size
+        ratio = Fraction(_numbers(left) * b.den, _numbers(right) * a.den)  # size of b for one of a
+        if ratio == 1 and len(left) == len(right) == 1:
+            self._bind(max(a.width, b.width), ((Part(min(a.width, b.width)),),))
+        elif ratio.numerator == 1 and len(right) == 1:
+            self._bind(b.width, (_product(self._scaled(left, b.den)),))  # b = a / n
+        elif ratio.denominator == 1 and len(left) == 1:
+            self._bind(a.width, (_product(self._scaled(right, a.den)),))  # a = b / n
+        elif len(right) == 1:
+            self._bind(b.width, (_product(self._scaled(left, b.den)),))  # b keeps the order of a channel shuffle
+        elif len(left) == 1:
+            self._bind(a.width, (_product(self._scaled(right, a.den)),))
+        else:
+            unit = Part(len(self.sizes))
+            self.fresh(gcd(self.sizes[a.width], self.sizes[b.width]))
+            per_a, per_b = (
+                self.sizes[a.width] // self.sizes[unit.width],
+                self.sizes[b.width] // self.sizes[unit.width],
+            )
+            if Fraction(per_b, per_a) != ratio:
+                self.freeze((left, right), reason)
+                return
+            self._bind(a.width, (_product([unit, per_a]),))
+            self._bind(b.width, (_product([unit, per_b]),))
+
+    @staticmethod
+    def _scaled(term: Term, factor: int) -> list[Factor]:
+        """``term * factor``, taken out of a denominator where there is one."""
+        scaled: list[Factor] = []
+        for item in term:
+            if isinstance(item, Part) and factor > 1:
+                common = gcd(item.den, factor)
+                item, factor = Part(item.width, item.den // common), factor // common
+            scaled.append(item)
+        return [*scaled, factor]
+
+    def _equate_products(self, left: Term, right: Term, reason: str) -> None:
+        """Products of several widths (a weight seen as a matrix) are equal where they are so factor by factor."""
+        same_shape = len(left) == len(right) and all(
+            self.size(((a,),)) == self.size(((b,),)) for a, b in zip(left, right, strict=True)
+        )
+        if not same_shape:
+            self.freeze((left, right), reason)
+            return
+        for a, b in zip(left, right, strict=True):
+            self.tie(((a,),), ((b,),), reason)
+
+    def _bind(self, width: int, extent: Extent) -> None:
+        """From now on ``width`` is ``extent``; what was known about it is known about that."""
+        self._bound[width] = extent
+        if self.divisors[width] > 1:
+            self.divisible(extent, self.divisors[width])
+        for part in parts(extent):
+            if part.den > 1:
+                self.divisors[part.width] = lcm(self.divisors[part.width], part.den)
+        if width in self.frozen:
+            self.freeze(extent, self.frozen.pop(width))
+
+
+def _numbers(term: Term) -> int:
+    return prod(factor for factor in term if isinstance(factor, int))
+
+
+def _divide_term(term: Term, divisor: int) -> Term:
+    """``term / divisor``: taken out of its numbers as far as they go, the rest out of its first width."""
+    if divisor == 1:
+        return term
+    result: list[Factor] = []
+    for factor in term:
+        if isinstance(factor, int) and divisor > 1:
+            common = gcd(factor, divisor)
+            factor, divisor = factor // common, divisor // common
+        result.append(factor)
+    if divisor > 1:
+        index = next((i for i, factor in enumerate(result) if isinstance(factor, Part)), None)
+        if index is None:
+            raise ValueError(f"{term} is not divisible by {divisor}")
+        part = result[index]
+        assert isinstance(part, Part)
+        result[index] = Part(part.width, part.den * divisor)
+    return _product(result)
+
+
+def _merge_constants(terms: Iterable[Term]) -> Extent:
+    """Neighbouring constants are one constant; empty ones vanish."""
+    result: list[Term] = []
+    for term in terms:
+        if constant((term,)):
+            size = _numbers(term)
+            if size == 0:
+                continue
+            if result and constant((result[-1],)):
+                result[-1] = (_numbers(result[-1]) + size,)
+                continue
+            term = (size,)
+        result.append(term)
+    return tuple(result) or const(0)
