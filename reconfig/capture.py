@@ -23,6 +23,7 @@ from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
 from reconfig.errors import CaptureError
+from reconfig.meta import FastShapes
 
 _TORCH_FOLDER = os.path.dirname(torch.__file__) + os.sep
 _WRITES_IN_PLACE = (Tensor.__setitem__, Tensor.copy_)
@@ -147,7 +148,7 @@ def capture(model: nn.Module, inputs: tuple[Tensor, ...], *, training: bool = Fa
     output, error = None, None
     model.train(training)
     try:
-        with recorder.module_hooks(model), preserved_rng(), torch.no_grad(), inputs[0].device, recorder:
+        with recorder.module_hooks(model), preserved_rng(), torch.no_grad(), inputs[0].device, FastShapes(), recorder:
             output = model(*inputs)
     except Exception as raised:
         error = raised

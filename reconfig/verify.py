@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 from reconfig.budget import Sizes
 from reconfig.capture import Capture, Shape, preserved_rng
 from reconfig.errors import VerifyError
+from reconfig.meta import FastShapes
 from reconfig.ops import Attribute, Structure, Value, call_name, place
 from reconfig.surgery import follow
 from reconfig.widths import Extent
@@ -160,7 +161,7 @@ def trains(bones: nn.Module, inputs: Sequence[Tensor]) -> None:
     floating = [tensor.clone().requires_grad_(tensor.is_floating_point()) for tensor in inputs]
     bones.train()
     try:
-        with preserved_rng(), torch.enable_grad(), inputs[0].device:
+        with preserved_rng(), torch.enable_grad(), inputs[0].device, FastShapes():
             outputs = [tensor for tensor in _tensors(bones(*floating)) if tensor.requires_grad]
             if outputs:
                 torch.autograd.backward([tensor.sum() for tensor in outputs])
