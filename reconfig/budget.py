@@ -69,9 +69,7 @@ def scale_widths(structure: Structure, placement: Placement, rule: Rule, gamma: 
     return sizes
 
 
-def solve_gamma(
-    count: Callable[[Sizes], int], scale: Callable[[float], Sizes], budget: int, what: str
-) -> float:
+def solve_gamma(count: Callable[[Sizes], int], scale: Callable[[float], Sizes], budget: int, what: str) -> float:
     """The gamma whose widths count closest to ``budget``.
 
     Widths are whole, so ``count(scale(gamma))`` is a staircase: bisection finds its step next to the budget, and the
@@ -84,14 +82,16 @@ def solve_gamma(
     smallest = count(scale(1e-9))
     if budget < smallest:
         raise BudgetError(
-            f"budget of {budget:,} {what} is below what this rule can reach: with every scaled width at its least the model has {smallest:,}; "
+            f"budget of {budget:,} {what} is below what this rule can reach: with every scaled width at its "
+            f"least the model has {smallest:,}; "
             f"ask for at least that, or narrow with a rule that reaches more stages"
         )
     while count(scale(high)) < budget:
         low, high = high, high * 2
         if high > _LARGEST_GAMMA:
             raise BudgetError(
-                f"budget of {budget:,} {what} is out of reach: at gamma {_LARGEST_GAMMA:g} the model has {count(scale(high / 2)):,}"
+                f"budget of {budget:,} {what} is out of reach: at gamma {_LARGEST_GAMMA:g} the model has "
+                f"{count(scale(high / 2)):,}"
             )
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
@@ -113,6 +113,7 @@ def as_number(budget: object, own: Mapping[str, Callable[[], int]]) -> tuple[int
     if isinstance(budget, int) and not isinstance(budget, bool) and budget > 0:
         return budget, "params"
     raise BudgetError(
-        f"budget must be 'params' or 'flops' (the original's own count) or a number of parameters above 0, not {budget!r}; "
+        "budget must be 'params' or 'flops' (the original's own count) or a number of parameters above 0, "
+        f"not {budget!r}; "
         "write e.g. budget='params' or budget=66_457_818"
     )

@@ -46,8 +46,9 @@ class Call:
 class Capture:
     """A recorded forward pass.
 
-    ``nodes`` holds the torch calls, parameters and inputs in the order in which they were first used. A node's ``meta`` has
-    ``shape`` (or a nested tuple of shapes), ``path`` (the module whose forward made the call) and ``source`` (file, line).
+    ``nodes`` holds the torch calls, parameters and inputs in the order in which they were first used. A node's
+    ``meta`` has ``shape`` (or a nested tuple of shapes), ``path`` (the module whose forward made the call) and
+    ``source`` (file, line).
     ``output`` is what the model returned, tensors replaced by nodes. ``error`` is set where the forward raised; the
     call that raised is then the last node, and its ``shape`` is None.
     """
@@ -60,9 +61,7 @@ class Capture:
 
     def used(self) -> frozenset[str]:
         """Names of the parameters and buffers that took part."""
-        return frozenset(
-            node.target for node in self.nodes if node.op == "get_attr" and isinstance(node.target, str)
-        )
+        return frozenset(node.target for node in self.nodes if node.op == "get_attr" and isinstance(node.target, str))
 
 
 def tensors_of(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -89,9 +88,7 @@ def clone(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.Modu
             if isinstance(value, Tensor) and not value.is_leaf and id(value) not in memo:
                 memo[id(value)] = value.detach().clone()
         for registry in _hook_registries(module):
-            for key, hook in registry.items():
-                if not _computes_parameters(hook):
-                    memo[id(hook)] = None
+            memo.update({id(hook): None for hook in registry.values() if not _computes_parameters(hook)})
     result = copy.deepcopy(model, memo)
     for module in result.modules():
         for registry in _hook_registries(module):
@@ -217,11 +214,7 @@ class _Recorder(TorchFunctionMode):
         if isinstance(value, Tensor):
             return self._known.get(id(value)) or self._introduce(value)
         if isinstance(value, tuple | list):
-            return (
-                type(value)(self._nodes_for(item) for item in value)
-                if type(value) in (tuple, list)
-                else value
-            )
+            return type(value)(self._nodes_for(item) for item in value) if type(value) in (tuple, list) else value
         if isinstance(value, dict):
             return {key: self._nodes_for(item) for key, item in value.items()}
         return value
@@ -244,9 +237,7 @@ class _Recorder(TorchFunctionMode):
 
         def leave(module: nn.Module, args: Any, output: Any) -> None:
             opened = self._stack.pop()
-            self.calls.append(
-                Call(opened.path, opened.start, len(self.nodes), opened.inputs, _shapes(output))
-            )
+            self.calls.append(Call(opened.path, opened.start, len(self.nodes), opened.inputs, _shapes(output)))
 
         handles = []
         for module in model.modules():

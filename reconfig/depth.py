@@ -56,21 +56,21 @@ def depth_edits(model: nn.Module, capture: Capture, stages: Stages, depths: Sequ
             source = _leaf(repeatable[-1])
             last = max(index for index, child in enumerate(children) if child[1] == source)
             children[last + 1 : last + 1] = [("", source)] * extra
-    return tuple(
-        DepthEdit(container, _named(children)) for container, children in contents.items()
-    )
+    return tuple(DepthEdit(container, _named(children)) for container, children in contents.items())
 
 
 def _too_few(stage: Stage, depth: int, repeatable: Sequence[str]) -> DepthError:
     if not stage.blocks:
         return DepthError(
-            f"stage {stage.index} has no blocks (plain layers {', '.join(stage.layers[:3])}), so its depth cannot become {depth}: "
+            f"stage {stage.index} has no blocks (plain layers {', '.join(stage.layers[:3])}), so its depth "
+            f"cannot become {depth}: "
             "use a width rule for this model, as in '10-10-4'"
         )
     fixed = [path for path in stage.blocks if path not in repeatable]
     return DepthError(
         f"stage {stage.index} has {len(stage.blocks)} blocks and cannot have {depth}: only blocks whose output has the "
-        f"input's shape and that sit in a Sequential, ModuleList or ModuleDict can be dropped or cloned, which {', '.join(fixed)} "
+        "input's shape and that sit in a Sequential, ModuleList or ModuleDict can be dropped or cloned, "
+        f"which {', '.join(fixed)} "
         f"{'does' if len(fixed) == 1 else 'do'} not; "
         + (f"the least here is {len(fixed)}" if repeatable else f"keep {len(stage.blocks)}")
     )

@@ -64,7 +64,8 @@ def plan_table(plan: Plan) -> str:
     lines = [
         f"{plan.model}, rule {plan.rule}, gamma {plan.gamma:.4g}",
         table(("stage", "resolution", "blocks", "width", "parameters"), rows),
-        f"parameters {_change(plan.params_before, plan.params)}, multiply-adds {_change(plan.flops_before, plan.flops)}",
+        f"parameters {_change(plan.params_before, plan.params)}, multiply-adds "
+        f"{_change(plan.flops_before, plan.flops)}",
     ]
     if plan.budget is not None:
         reached = plan.params if plan.budget_of == "params" else plan.flops

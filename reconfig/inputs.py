@@ -15,11 +15,11 @@ from reconfig.capture import Capture, capture, skeleton, tensors_of
 from reconfig.errors import CaptureError, InputError, ModelError
 
 _USUAL_SIZES = (32, 224, 64, 299, 28, 96, 128, 256, 384)
-_WRAPPERS = {
-    "DistributedDataParallel": "model.module",
-    "DataParallel": "model.module",
-    "FullyShardedDataParallel": "model.module",
-    "OptimizedModule": "model._orig_mod",
+_WRAPPERS = {  # the model inside, and what to wrap the result in
+    "DistributedDataParallel": ("model.module", "DistributedDataParallel"),
+    "DataParallel": ("model.module", "DataParallel"),
+    "FullyShardedDataParallel": ("model.module", "FullyShardedDataParallel"),
+    "OptimizedModule": ("model._orig_mod", "torch.compile"),
 }
 
 
@@ -52,13 +52,15 @@ def check_model(model: object) -> nn.Module:
         raise ModelError(f"model must be a torch.nn.Module, not {type(model).__name__}: pass the network itself")
     kind = type(model).__name__
     if kind in _WRAPPERS and type(model).__module__.startswith("torch."):
+        inner, wrap = _WRAPPERS[kind]
         raise ModelError(
-            f"model is wrapped in {kind}: reconfigure first and wrap the result, as in {kind}(reconfig.apply({_WRAPPERS[kind]}, ...))"
-            if kind != "OptimizedModule"
-            else "model is compiled: reconfigure first and compile the result, as in torch.compile(reconfig.apply(model._orig_mod, ...))"
+            f"model is wrapped in {kind}: reconfigure first and wrap the result, "
+            f"as in {wrap}(reconfig.apply({inner}, ...))"
         )
     if isinstance(model, torch.jit.ScriptModule):
-        raise ModelError("model is a TorchScript module, whose layers cannot be resized: reconfigure before torch.jit.script")
+        raise ModelError(
+            "model is a TorchScript module, whose layers cannot be resized: reconfigure before torch.jit.script"
+        )
     for name, tensor in tensors_of(model):
         if is_lazy(tensor):
             raise ModelError(f"{name!r} has no shape yet: run the model once on an input before reconfig.apply")
@@ -92,7 +94,7 @@ def probe(model: nn.Module, example_input: object) -> Probe:
 
 
 def _usual_shapes(model: nn.Module) -> Iterator[tuple[int, ...]]:
-    """(channels, height, width): what timm's configuration says, else the first convolution's channels at usual sizes."""
+    """(channels, height, width): what timm's configuration says, else the first convolution's, at usual sizes."""
     for name in ("default_cfg", "pretrained_cfg"):
         config: Any = getattr(model, name, None)
         size = config.get("input_size") if isinstance(config, dict) else getattr(config, "input_size", None)
@@ -126,7 +128,8 @@ def _checked(model: nn.Module, example_input: object) -> tuple[Tensor, ...]:
     for position, tensor in enumerate(given):
         if not isinstance(tensor, Tensor):
             raise InputError(
-                f"example_input must be a tensor or a tuple of tensors, but item {position} is {type(tensor).__name__}: "
+                f"example_input must be a tensor or a tuple of tensors, but item {position} is "
+                f"{type(tensor).__name__}: "
                 "pass e.g. torch.zeros(1, 3, 32, 32)"
             )
         if tensor.device not in (device, torch.device("meta")):
@@ -157,7 +160,8 @@ def _run(model: nn.Module, inputs: tuple[Tensor, ...], given: bool) -> Probe:
         raise second.error
     shapes = ", ".join(f"{tuple(tensor.shape)} of {str(tensor.dtype).removeprefix('torch.')}" for tensor in inputs)
     raise InputError(
-        f"{type(model).__name__} does not run on {'the example input' if given else 'an input'} {shapes}: {second.error}; "
+        f"{type(model).__name__} does not run on {'the example input' if given else 'an input'} {shapes}: "
+        f"{second.error}; "
         f"{_hint(model)}"
     ) from second.error
 
@@ -168,7 +172,10 @@ def _hint(model: nn.Module) -> str:
         return "pass what you pass to the model in training"
     spatial = ", ".join(["size"] * (kernel.dim() - 2))
     dtype = str(kernel.dtype).removeprefix("torch.")
-    return f"its first convolution takes {kernel.shape[1]} channels of {dtype}: pass example_input=torch.zeros(1, {kernel.shape[1]}, {spatial}, dtype=torch.{dtype})"
+    return (
+        f"its first convolution takes {kernel.shape[1]} channels of {dtype}: "
+        f"pass example_input=torch.zeros(1, {kernel.shape[1]}, {spatial}, dtype=torch.{dtype})"
+    )
 
 
 def _too_small(first: Capture) -> bool:

@@ -15,7 +15,7 @@ from os.path import basename
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name that torch's users know
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from reconfig.capture import Capture, Shape, tensors_of
@@ -174,18 +174,19 @@ def _value(structure: Structure, node: fx.Node, index: int) -> Any:
         return _given(structure.widths, node)
     site = Site(structure, node, index)
     args, kwargs = _lookup(structure.values, node.args), _lookup(structure.values, node.kwargs)
-    handler = HANDLERS.get(node.target, unknown)
+    handler: Handler = HANDLERS.get(node.target, unknown)
     return handler(site, *args, **kwargs)
 
 
 def _given(widths: Widths, node: fx.Node) -> Value:
     """An input, or a tensor that the model keeps outside of its parameters and buffers: nothing can resize it."""
     shape = node.meta["shape"]
-    dims = tuple(const(size) if axis != 1 else widths.fresh(size) for axis, size in enumerate(shape))
-    value = Value(shape, dims)
+    own = node.target == "constant"
+    reason = f"a tensor that is neither parameter nor buffer, used at {place(node)}" if own else INPUT
+    dims = tuple(widths.fresh(size) if axis == 1 else const(size) for axis, size in enumerate(shape))
     for extent in dims:
-        widths.freeze(extent, INPUT if node.target != "constant" else f"a tensor that is neither parameter nor buffer, used at {place(node)}")
-    return value
+        widths.freeze(extent, reason)
+    return Value(shape, dims)
 
 
 def _lookup(values: Mapping[fx.Node, Any], item: Any) -> Any:
@@ -193,13 +194,9 @@ def _lookup(values: Mapping[fx.Node, Any], item: Any) -> Any:
     if isinstance(item, fx.Node):
         return values[item]
     if isinstance(item, tuple | list):
-        return type(item)(_lookup(values, part) for part in item) if type(item) in (tuple, list) else tuple(
-            _lookup(values, part) for part in item
-        )
+        return tuple(_lookup(values, part) for part in item)
     if isinstance(item, dict):
         return {key: _lookup(values, part) for key, part in item.items()}
-    if isinstance(item, slice):
-        return item
     return item
 
 
@@ -215,7 +212,7 @@ def _flat(item: Any) -> Iterator[Value]:
             yield from _flat(part)
 
 
-# -- the table ----------------------------------------------------------------------------------------------------------
+# -- the table ---------------------------------------------------------------------------------------------------------
 
 Handler = Callable[..., Any]
 HANDLERS: dict[Any, Handler] = {}
@@ -244,7 +241,7 @@ def unknown(site: Site, *args: Any, **kwargs: Any) -> Any:
     return site.constant()
 
 
-# -- layers -------------------------------------------------------------------------------------------------------------
+# -- layers ------------------------------------------------------------------------------------------------------------
 
 
 @handles(torch.conv1d, torch.conv2d, torch.conv3d, F.conv1d, F.conv2d, F.conv3d)
@@ -305,9 +302,13 @@ def _layer(
     if bias is not None:
         site.follow(bias.dims[0], out)
     site.keep(in_channels=input.dims[channel], out_channels=out, in_features=input.dims[channel], out_features=out)
-    dims = list(site.constant().dims)
-    dims[:channel] = input.dims[:channel]
+    # A position that keeps its length passes through: convolutions may run along channels (ECA).
+    dims = [
+        extent if len(input.shape) == len(site.shape) and input.shape[axis] == size else const(size)
+        for axis, (size, extent) in enumerate(zip(site.shape, input.dims, strict=True))
+    ]
     dims[channel] = out
+    positions = tuple(size for size, extent in zip(site.shape, dims, strict=True) if constant(extent))
     site.structure.layers.append(
         Layer(
             site.node,
@@ -315,7 +316,7 @@ def _layer(
             site.index,
             out,
             input.dims[channel],
-            site.shape[channel + 1 :],
+            positions[channel:],
             depthwise,
             weight.shape[2:],
         )
@@ -389,19 +390,22 @@ def layer_norm(site: Site, input: Value, normalized_shape: Sequence[int], *args:
     return input
 
 
-# -- elementwise and reductions -----------------------------------------------------------------------------------------
+# -- elementwise and reductions ----------------------------------------------------------------------------------------
 
 ELEMENTWISE = _named(
-    *"relu relu_ relu6 leaky_relu leaky_relu_ elu elu_ selu selu_ celu gelu silu mish softplus sigmoid sigmoid_ tanh tanh_".split(),
-    *"hardtanh hardtanh_ hardswish hardsigmoid hardsigmoid_ logsigmoid softsign rrelu prelu threshold".split(),
+    *"relu relu_ relu6 leaky_relu leaky_relu_ elu elu_ selu selu_ celu gelu silu mish softplus".split(),
+    *"sigmoid sigmoid_ tanh tanh_".split(),
+    *"hardtanh hardtanh_ hardswish hardsigmoid hardsigmoid_ logsigmoid softsign rrelu threshold".split(),
     *"dropout dropout_ alpha_dropout feature_dropout feature_alpha_dropout dropout1d dropout2d dropout3d".split(),
     *"softmax log_softmax normalize".split(),
     *"add add_ sub sub_ mul mul_ div div_ true_divide floor_divide pow pow_ rsub remainder fmod".split(),
     *"__add__ __radd__ __iadd__ __sub__ __rsub__ __isub__ __mul__ __rmul__ __imul__ __truediv__ __rtruediv__".split(),
-    *"__itruediv__ __pow__ __rpow__ __neg__ __and__ __or__ __invert__ __eq__ __ne__ __lt__ __le__ __gt__ __ge__".split(),
+    *"__itruediv__ __pow__ __rpow__ __neg__ __and__ __or__ __invert__".split(),
+    *"__eq__ __ne__ __lt__ __le__ __gt__ __ge__".split(),
     *"neg abs exp log log1p sqrt rsqrt square sign floor ceil round erf sin cos reciprocal clamp clamp_ clip".split(),
     *"clamp_min clamp_max maximum minimum where lerp addcmul addcdiv lt le gt ge eq ne logical_and logical_or".split(),
-    *"logical_not isnan isinf nan_to_num masked_fill masked_fill_ bernoulli bernoulli_ uniform_ normal_ fill_ zero_".split(),
+    *"logical_not isnan isinf nan_to_num masked_fill masked_fill_".split(),
+    *"bernoulli bernoulli_ uniform_ normal_ fill_ zero_".split(),
     *"clone contiguous detach detach_ to float double half bfloat16 type type_as cpu cuda requires_grad_".split(),
     *"zeros_like ones_like empty_like rand_like randn_like full_like flip roll cumsum rand_like copy_".split(),
 )
@@ -424,10 +428,8 @@ def elementwise(site: Site, *args: Any, **kwargs: Any) -> Value:
     return Value(site.shape, tuple(dims))
 
 
-HANDLERS[F.prelu] = HANDLERS[torch.prelu] = lambda site, input, weight: _prelu(site, input, weight)
-
-
-def _prelu(site: Site, input: Value, weight: Value) -> Value:
+@handles(F.prelu, torch.prelu)
+def prelu(site: Site, input: Value, weight: Value) -> Value:
     if math.prod(weight.shape) > 1:
         site.follow(weight.dims[0], input.dims[1])
         site.keep(num_parameters=input.dims[1])
@@ -456,10 +458,12 @@ def reduction(site: Site, input: Value, *args: Any, **kwargs: Any) -> Any:
     return tuple(result for _ in site.shape) if several else result
 
 
-# -- pooling, padding, resizing -----------------------------------------------------------------------------------------
+# -- pooling, padding, resizing ----------------------------------------------------------------------------------------
 
 
-@handles(*_named(*(f"{kind}_pool{n}d" for kind in ("avg", "max", "adaptive_avg", "adaptive_max", "lp") for n in (1, 2, 3))))
+@handles(
+    *_named(*(f"{kind}_pool{n}d" for kind in ("avg", "max", "adaptive_avg", "adaptive_max", "lp") for n in (1, 2, 3)))
+)
 @handles(*_named("max_pool1d_with_indices", "max_pool2d_with_indices", "grid_sample"))
 @handles(*_named("_adaptive_max_pool2d", "_max_pool2d"))
 def pooling(site: Site, input: Value, *args: Any, **kwargs: Any) -> Any:
@@ -517,7 +521,7 @@ def _respaced(site: Site, input: Value, channels: Extent) -> Value:
     return Value(site.shape, (input.dims[0], channels, *(const(size) for size in site.shape[2:])))
 
 
-# -- joining and cutting ------------------------------------------------------------------------------------------------
+# -- joining and cutting -----------------------------------------------------------------------------------------------
 
 
 @handles(*_named("cat", "concat", "concatenate"))
@@ -642,7 +646,7 @@ def assign(site: Site, target: Value, index: Any, source: Any) -> Value:
     return target
 
 
-# -- shapes -------------------------------------------------------------------------------------------------------------
+# -- shapes ------------------------------------------------------------------------------------------------------------
 
 
 @handles(*_named("view", "reshape", "flatten", "unflatten", "reshape_as", "view_as", "ravel", "_unsafe_view"))
@@ -775,7 +779,7 @@ def repeat(site: Site, input: Value, *args: Any, **kwargs: Any) -> Value:
     return Value(site.shape, tuple(dims))
 
 
-# -- products -----------------------------------------------------------------------------------------------------------
+# -- products ----------------------------------------------------------------------------------------------------------
 
 
 @handles(*_named("matmul", "bmm", "mm", "__matmul__", "__rmatmul__"))
@@ -801,10 +805,15 @@ def attention(site: Site, query: Value, key: Value, value: Value, *args: Any, **
     return Value(site.shape, (*query.dims[:-1], value.dims[-1]))
 
 
-# -- tensors made on the spot -------------------------------------------------------------------------------------------
+# -- tensors made on the spot ------------------------------------------------------------------------------------------
 
 
-@handles(*_named(*"zeros ones empty full rand randn arange linspace tensor eye new_zeros new_ones new_empty new_full new_tensor".split()))
+@handles(
+    *_named(
+        *"zeros ones empty full rand randn arange linspace tensor eye".split(),
+        *"new_zeros new_ones new_empty new_full new_tensor".split(),
+    )
+)
 @handles(*_named("as_tensor", "meshgrid", "one_hot"))
 def factory(site: Site, *args: Any, **kwargs: Any) -> Any:
     """Its sizes are numbers by now, but may follow a width through ``x.shape``: assume so, the second capture tells."""

@@ -23,17 +23,18 @@ from reconfig.budget import (
     scale_widths,
     solve_gamma,
 )
-from reconfig.capture import Shape, capture, preserved_rng, skeleton, tensors_of
+from reconfig.capture import Capture, Shape, capture, preserved_rng, skeleton, tensors_of
 from reconfig.depth import DepthEdit, depth_edits, edit_depth
 from reconfig.draw import plan_table
 from reconfig.errors import BudgetError, FrozenError, PlanError, VerifyError
 from reconfig.inputs import Probe, check_model, probe
-from reconfig.ops import INPUT, OUTPUT, Structure, propagate
+from reconfig.ops import INPUT, OUTPUT, Attribute, Structure, propagate
 from reconfig.rule import Rule, check_gamma
 from reconfig.stages import HEAD, Placement, place_widths
 from reconfig.surgery import AttributeEdit, follow, materialise, resize
-from reconfig.verify import compare, literal_reason, repair, trains
+from reconfig.verify import Mismatch, compare, literal_reason, repair, trains
 from reconfig.weights import WEIGHTS, check_weights, reset_own
+from reconfig.widths import Widths
 
 _FORMAT = 1
 _NATURAL = (INPUT, OUTPUT, HEAD)  # what no rule asks to scale
@@ -140,7 +141,9 @@ class Plan:
                 raise ValueError("of another format")
             return cls(**{name: _read(name, value) for name, value in data.items()})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise PlanError(f"this is not a plan written by Plan.to_json(): {error}; make one with reconfig.plan(model, ...)") from error
+            raise PlanError(
+                f"this is not a plan written by Plan.to_json(): {error}; make one with reconfig.plan(model, ...)"
+            ) from error
 
     def apply(self, model: nn.Module) -> nn.Module:
         """The -R variant of ``model``: same class, names, device, dtype and modes. ``model`` is not touched.
@@ -202,7 +205,7 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-# -- making one ---------------------------------------------------------------------------------------------------------
+# -- making one --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -274,13 +277,16 @@ def make_plan(
     if strict and plan.frozen:
         first = plan.frozen[0]
         raise FrozenError(
-            f"{len(plan.frozen)} widths cannot be scaled, the first in stage {first.stage} ({', '.join(first.layers[:3])}): {first.reason}; "
+            f"{len(plan.frozen)} widths cannot be scaled, the first in stage {first.stage} "
+            f"({', '.join(first.layers[:3])}): {first.reason}; "
             "strict=False keeps them as they are"
         )
     return plan
 
 
-def _with_depth(original: _Reading, rule: Rule, stages: Mapping[str, int] | None) -> tuple[_Reading, tuple[DepthEdit, ...]]:
+def _with_depth(
+    original: _Reading, rule: Rule, stages: Mapping[str, int] | None
+) -> tuple[_Reading, tuple[DepthEdit, ...]]:
     """The reading after the rule's depth edits, on a skeleton of its own; the same where there are none."""
     found = original.placement.stages
     depths = rule.depths(len(found))
@@ -318,15 +324,14 @@ class _Agreed:
     attributes: tuple[AttributeEdit, ...]
 
 
-def _agree(
-    reading: _Reading, rule: Rule, gamma: float, target: tuple[int, str] | None, counts: _Counts
-) -> _Agreed:
+def _agree(reading: _Reading, rule: Rule, gamma: float, target: tuple[int, str] | None, counts: _Counts) -> _Agreed:
     """Scale, rewrite the skeleton, capture again and compare, until the network does what the plan says.
 
     Every round either finds numbers that modules keep and that must follow, or freezes widths; so it ends.
     """
     structure, placement = reading.structure, reading.placement
-    kept: dict[tuple[str, str], Any] = {}
+    changed: dict[tuple[str, str], Any] = {}
+    repairs = _Repairs(reading)
     while True:
         if target is not None:
             count = counts.params if target[1] == "params" else counts.flops
@@ -336,27 +341,48 @@ def _agree(
             name: tuple(structure.widths.size(extent, sizes) for extent in dims)
             for name, dims in structure.params.items()
         }
-        for (path, name), value in kept.items():
+        for (path, name), value in changed.items():
             setattr(reading.bones.get_submodule(path), name, value)
-        attributes = _attribute_edits(reading.bones, structure, sizes)
-        kept.update({(edit.path, edit.name): edit.old for edit in attributes})
+        attributes = _attribute_edits(reading.bones, [*structure.attributes, *repairs.made], sizes, structure.widths)
+        changed.update({(edit.path, edit.name): edit.old for edit in attributes})
         resize(reading.bones, shapes, attributes)
         mismatch = _first_mismatch(reading, sizes)
         if mismatch is None:
             return _Agreed(gamma, sizes, shapes, attributes)
-        captured, found = mismatch
-        repaired = repair(reading.bones, structure, captured, found, sizes)
-        if repaired:
-            structure.attributes.extend(repaired)
-            continue
-        changing = [extent for _, extent in found.changes]
-        if not changing:
-            raise VerifyError(f"the rewritten {type(reading.bones).__name__} does not run as planned: {found}")
-        for extent in changing:
-            structure.widths.freeze(extent, literal_reason(found))
+        repairs.answer(*mismatch, sizes)
 
 
-def _first_mismatch(reading: _Reading, sizes: Sizes) -> Any:
+class _Repairs:
+    """What is done about calls that do not follow the plan: a number is corrected, or widths stay as they are."""
+
+    def __init__(self, reading: _Reading) -> None:
+        self._reading = reading
+        self.made: list[Attribute] = []
+        self._wrong: set[Attribute] = set()
+
+    def answer(self, captured: Capture, mismatch: Mismatch, sizes: Sizes) -> None:
+        structure = self._reading.structure
+        known = {*structure.attributes, *self.made, *self._wrong}
+        found = repair(self._reading.bones, structure, captured, mismatch, sizes) - known
+        if found:
+            self.made.extend(sorted(found, key=lambda attribute: (attribute.path, attribute.name)))
+            return
+        extents = [extent for _, extent in mismatch.changes]
+        if not extents:
+            # No width around this call changes, so a number was corrected that has nothing to do with widths.
+            wrong = [attribute for attribute in self.made if attribute.path == mismatch.node.meta["path"]]
+            self.made = [attribute for attribute in self.made if attribute not in wrong]
+            self._wrong.update(wrong)
+            extents = [attribute.extent for attribute in wrong]
+        before = len(structure.widths.frozen)
+        for extent in extents:
+            structure.widths.freeze(extent, literal_reason(mismatch))
+        if len(structure.widths.frozen) == before:
+            name = type(self._reading.bones).__name__
+            raise VerifyError(f"the rewritten {name} does not run as planned: {mismatch}")
+
+
+def _first_mismatch(reading: _Reading, sizes: Sizes) -> tuple[Capture, Mismatch] | None:
     for number, original in enumerate(reading.structure.captures):
         result = capture(reading.bones, reading.inputs, training=number > 0)
         mismatch = compare(reading.structure, original, result, sizes)
@@ -365,19 +391,23 @@ def _first_mismatch(reading: _Reading, sizes: Sizes) -> Any:
     return None
 
 
-def _attribute_edits(bones: nn.Module, structure: Structure, sizes: Sizes) -> tuple[AttributeEdit, ...]:
-    edits: dict[tuple[str, str], AttributeEdit] = {}
-    for attribute in structure.attributes:
-        old = structure.widths.size(attribute.extent)
-        new = structure.widths.size(attribute.extent, sizes)
-        value = vars(bones.get_submodule(attribute.path)).get(attribute.name)
-        followed = follow(value, old, new)
-        if new != old and followed is not None:
-            edits[attribute.path, attribute.name] = AttributeEdit(attribute.path, attribute.name, value, followed)
-    return tuple(edits.values())
+def _attribute_edits(
+    bones: nn.Module, attributes: Sequence[Attribute], sizes: Sizes, widths: Widths
+) -> tuple[AttributeEdit, ...]:
+    numbers: dict[tuple[str, str], dict[int, int]] = {}
+    for attribute in attributes:
+        old, new = widths.size(attribute.extent), widths.size(attribute.extent, sizes)
+        numbers.setdefault((attribute.path, attribute.name), {})[old] = new
+    edits = []
+    for (path, name), followers in numbers.items():
+        value = vars(bones.get_submodule(path)).get(name)
+        followed = follow(value, followers)
+        if followed != value:
+            edits.append(AttributeEdit(path, name, value, followed))
+    return tuple(edits)
 
 
-# -- reporting one ------------------------------------------------------------------------------------------------------
+# -- reporting one -----------------------------------------------------------------------------------------------------
 
 
 def _frozen(reading: _Reading, rule: Rule, gamma: float) -> tuple[Frozen, ...]:
@@ -394,7 +424,12 @@ def _frozen(reading: _Reading, rule: Rule, gamma: float) -> tuple[Frozen, ...]:
             layers = [
                 layer.path
                 for layer in reading.structure.layers
-                if any(part.width == width for term in widths.resolve(layer.out) for part in term if not isinstance(part, int))
+                if any(
+                    part.width == width
+                    for term in widths.resolve(layer.out)
+                    for part in term
+                    if not isinstance(part, int)
+                )
             ]
             found.setdefault((stage, widths.sizes[width], reason), []).extend(layers)
     return tuple(

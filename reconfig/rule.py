@@ -49,7 +49,8 @@ class Rule:
         for depth in self.depth or ():
             if depth < 1:
                 raise DepthError(
-                    f"rule {self}: a stage needs at least one block, not {depth}; write at least 1 for every stage, as in 'd5-5-1'"
+                    f"rule {self}: a stage needs at least one block, not {depth}; write at least 1 for every "
+                    "stage, as in 'd5-5-1'"
                 )
 
     @classmethod
@@ -73,7 +74,9 @@ class Rule:
                 continue
             match = _TERMS.fullmatch(word)
             if match is None:
-                raise RuleError(f"{word!r} in rule {text!r} is not understood; {_EXAMPLE}, or is one of {', '.join(NAMED)}")
+                raise RuleError(
+                    f"{word!r} in rule {text!r} is not understood; {_EXAMPLE}, or is one of {', '.join(NAMED)}"
+                )
             kind = match["kind"] or "w"
             if kind in found:
                 raise RuleError(f"rule {text!r} gives {'widths' if kind == 'w' else 'depths'} twice; {_EXAMPLE}")

@@ -20,7 +20,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from reconfig.capture import Capture
@@ -124,14 +124,15 @@ def place_widths(model: nn.Module, structure: Structure, by_hand: Mapping[str, i
     view = _View(structure)
     if not any(layer.kernel for layer in structure.layers):
         raise ModelError(
-            f"{type(model).__name__} has no convolution in its forward: reconfig scales the stages of convolutional networks"
+            f"{type(model).__name__} has no convolution in its forward: reconfig scales the stages of "
+            "convolutional networks"
         )
     units = _units(model, view)
     keys = _given_keys(model, view, by_hand) if by_hand else _found_keys(view, units)
     return _placement(structure, view, units, keys)
 
 
-# -- the graph, with areas ----------------------------------------------------------------------------------------------
+# -- the graph, with areas ---------------------------------------------------------------------------------------------
 
 
 class _View:
@@ -194,7 +195,7 @@ class _View:
                 yield number, node
 
 
-# -- blocks -------------------------------------------------------------------------------------------------------------
+# -- blocks ------------------------------------------------------------------------------------------------------------
 
 
 def _units(model: nn.Module, view: _View) -> list[_Unit]:
@@ -292,7 +293,7 @@ def _meet(dominator: Mapping[int, int], left: int, right: int) -> int:
     return left
 
 
-# -- layers to stages ---------------------------------------------------------------------------------------------------
+# -- layers to stages --------------------------------------------------------------------------------------------------
 
 _STEM, _HEAD = -1, -2
 HEAD = "the head"
@@ -355,12 +356,10 @@ def _matches(name: str, pattern: str) -> bool:
     return name == pattern or name.startswith(pattern + ".") or fnmatchcase(name, pattern)
 
 
-# -- widths to stages ---------------------------------------------------------------------------------------------------
+# -- widths to stages --------------------------------------------------------------------------------------------------
 
 
-def _placement(
-    structure: Structure, view: _View, units: Sequence[_Unit], keys: Mapping[Layer, int]
-) -> Placement:
+def _placement(structure: Structure, view: _View, units: Sequence[_Unit], keys: Mapping[Layer, int]) -> Placement:
     order = sorted({key for key in keys.values() if key >= 0})
     if not order:
         raise ModelError("no layer with positions (height, width) was found besides stem and head: nothing to scale")
@@ -445,9 +444,7 @@ def _stage(
     layers = [layer for layer in view.layers if keys[layer] == key]
     blocks = tuple(
         dict.fromkeys(
-            unit.path
-            for unit in units
-            if unit.path and any(unit.start <= layer.index < unit.stop for layer in layers)
+            unit.path for unit in units if unit.path and any(unit.start <= layer.index < unit.stop for layer in layers)
         )
     )
     positions = math.prod(view.input_shape) / max(1, math.prod(resolution))
@@ -465,7 +462,8 @@ def _stage(
 def _output(structure: Structure, view: _View, layers: Sequence[Layer]) -> tuple[Extent, tuple[int, ...]]:
     """Channels and positions where a stage ends: its last layer's feature map, followed until the next layer."""
     makers = {layer.node for layer in structure.layers}
-    node = layers[-1].node
+    mapped = [layer for layer in layers if math.prod(layer.shape) > 1]  # not a gate
+    node = (mapped or layers)[-1].node
     while True:
         following = [
             user

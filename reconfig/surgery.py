@@ -25,7 +25,7 @@ class AttributeEdit:
 
 
 def replace_tensors(model: nn.Module, new: Callable[[str, Tensor], Tensor]) -> None:
-    """Put ``new(name, tensor)`` in place of every parameter and buffer; shared ones stay shared, by their first name."""
+    """Put ``new(name, tensor)`` in place of every parameter and buffer; shared ones stay shared (by first name)."""
     done: dict[int, Tensor] = {}
     alive: list[Tensor] = []  # an id is only an identity while its tensor lives
     for path, module in model.named_modules():
@@ -39,7 +39,7 @@ def replace_tensors(model: nn.Module, new: Callable[[str, Tensor], Tensor]) -> N
                         made = _parameter_like(tensor, made)
                     done[id(tensor)] = made
                     alive.append(tensor)
-                registry[name] = done[id(tensor)]  # type: ignore[assignment]
+                registry[name] = done[id(tensor)]
 
 
 def _parameter_like(old: nn.Parameter, data: Tensor) -> nn.Parameter:
@@ -62,7 +62,9 @@ def resize(model: nn.Module, shapes: Mapping[str, Shape], attributes: Sequence[A
         setattr(model.get_submodule(edit.path), edit.name, edit.new)
 
 
-def materialise(bones: nn.Module, original: nn.Module, edits: Sequence[DepthEdit], fill: Callable[[str, Tensor], Tensor]) -> None:
+def materialise(
+    bones: nn.Module, original: nn.Module, edits: Sequence[DepthEdit], fill: Callable[[str, Tensor], Tensor]
+) -> None:
     """Turn the skeleton of a result into a network: real tensors, and the original's modes and other attributes.
 
     Args:
@@ -86,12 +88,17 @@ def _plain_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
             yield name, value
 
 
-def follow(value: object, old: int, new: int) -> Any:
-    """``value`` (a number, or a tuple or list of them) with ``old`` replaced by ``new``; None where it is not in it."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return new if value == old else None
-    if isinstance(value, tuple | list) and any(type(item) is int and item == old for item in value):
-        return type(value)(new if type(item) is int and item == old else item for item in value)
-    return None
+def follow(value: Any, new: Mapping[int, int]) -> Any:
+    """``value`` (a number, or a tuple or list of them) with numbers replaced by what they are ``new``."""
+    if type(value) is int:
+        return new.get(value, value)
+    if type(value) in (tuple, list):
+        return type(value)(follow(item, new) for item in value)
+    return value
+
+
+def holds(value: object, number: int) -> bool:
+    """Whether ``value`` is this number, or a tuple or list that has it."""
+    if type(value) in (tuple, list):
+        return number in value  # type: ignore[operator]
+    return type(value) is int and value == number

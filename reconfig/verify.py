@@ -14,7 +14,7 @@ from reconfig.capture import Capture, Shape, preserved_rng
 from reconfig.errors import VerifyError
 from reconfig.meta import FastShapes
 from reconfig.ops import Attribute, Structure, Value, call_name, place
-from reconfig.surgery import follow
+from reconfig.surgery import holds
 from reconfig.widths import Extent
 
 
@@ -94,7 +94,9 @@ def _values(item: Any) -> Iterator[Value]:
             yield from _values(part)
 
 
-def repair(model: nn.Module, structure: Structure, original: Capture, mismatch: Mismatch, sizes: Sizes) -> set[Attribute]:
+def repair(
+    model: nn.Module, structure: Structure, original: Capture, mismatch: Mismatch, sizes: Sizes
+) -> set[Attribute]:
     """Numbers that modules keep and that explain the mismatch: the same attribute for all calls from the same line.
 
     An empty set means that the number is written in the code, so the widths must stay as they are.
@@ -105,16 +107,15 @@ def repair(model: nn.Module, structure: Structure, original: Capture, mismatch: 
     for node in original.nodes:
         if (node.target, node.meta["source"]) != line:
             continue
-        path, numbers = node.meta["path"], _numbers((node.args, node.kwargs))
+        path = node.meta["path"]
         kept = vars(model.get_submodule(path))
         for old, extent in _mismatch(structure, lengths, node, None).changes:
-            if old in numbers:
-                found.update(
-                    Attribute(path, name, extent)
-                    for name, value in kept.items()
-                    if not name.startswith("_") and follow(value, old, old) is not None
-                )
-    return found - set(structure.attributes)
+            found.update(
+                Attribute(path, name, extent)
+                for name, value in kept.items()
+                if not name.startswith("_") and holds(value, old)
+            )
+    return found
 
 
 def _numbers(item: Any) -> set[int]:

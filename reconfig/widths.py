@@ -33,9 +33,7 @@ Term = tuple[Factor, ...]
 Extent = tuple[Term, ...]
 Dims = tuple[Extent, ...]
 
-_LONGEST_REPEAT = (
-    64  # channels-last flattening repeats a concat's terms; beyond this the widths are frozen instead
-)
+_LONGEST_REPEAT = 64  # channels-last flattening repeats a concat's terms; beyond this the widths are frozen instead
 
 
 def const(size: int) -> Extent:
@@ -44,10 +42,12 @@ def const(size: int) -> Extent:
 
 
 def constant(extent: Extent) -> bool:
+    """Whether no width is in it."""
     return all(isinstance(factor, int) for term in extent for factor in term)
 
 
 def parts(extent: Extent) -> Iterable[Part]:
+    """The widths in it, as they are divided."""
     return (factor for term in extent for factor in term if isinstance(factor, Part))
 
 
@@ -199,18 +199,12 @@ class Widths:
         """
         (term, *others) = self.resolve(own)
         resolved = self.resolve(extent)
-        if not others and self._is_plain(term) and self.size(own) == self.size(extent):
-            part = term[0]
-            assert isinstance(part, Part)
-            if not constant(resolved) and all(other.width != part.width for other in parts(resolved)):
-                self._bind(part.width, resolved)
-                return
-        self.tie(own, extent, reason)
-
-    @staticmethod
-    def _is_plain(term: Term) -> bool:
-        """A width by itself."""
-        return len(term) == 1 and isinstance(term[0], Part) and term[0].den == 1
+        width = _alone(term)
+        free = width is not None and not others and all(part.width != width for part in parts(resolved))
+        if width is not None and free and not constant(resolved) and self.size(own) == self.size(extent):
+            self._bind(width, resolved)
+        else:
+            self.tie(own, extent, reason)
 
     def cut(self, extent: Extent, lengths: Sequence[int], reason: str) -> list[Extent]:
         """``extent`` cut into consecutive pieces of these lengths.
@@ -257,14 +251,10 @@ class Widths:
         if len(set(lengths)) == 1 and self._can_divide(term, len(lengths)):
             self.divisible((term,), len(lengths))
             return [_divide_term(term, len(lengths))] * len(lengths)
-        if (
-            len(term) == 1
-            and isinstance(term[0], Part)
-            and term[0].den == 1
-            and self.divisors[term[0].width] == 1
-        ):
+        width = _alone(term)
+        if width is not None and self.divisors[width] == 1:
             pieces = [self.fresh(length) for length in lengths]
-            self._bind(term[0].width, tuple(piece[0] for piece in pieces))  # type: ignore[union-attr]
+            self._bind(width, tuple(piece[0] for piece in pieces))
             return [piece[0] for piece in pieces]
         self.freeze((term,), reason)
         return [(length,) for length in lengths]
@@ -274,9 +264,7 @@ class Widths:
             self.sizes[part.width] % (part.den * count) == 0 for part in parts((term,))
         )
 
-    def _take_matching(
-        self, ours: list[Term], theirs: list[Term], reason: str
-    ) -> tuple[list[Term], list[Term]]:
+    def _take_matching(self, ours: list[Term], theirs: list[Term], reason: str) -> tuple[list[Term], list[Term]]:
         """Pop from the front of both the fewest terms of equal length, cutting where the ends never meet."""
         first, second = [ours.pop(0)], [theirs.pop(0)]
         length, other = self.size(tuple(first)), self.size(tuple(second))
@@ -288,13 +276,9 @@ class Widths:
             self._align(first, second, ours, theirs, reason)
         return first, second
 
-    def _align(
-        self, first: list[Term], second: list[Term], ours: list[Term], theirs: list[Term], reason: str
-    ) -> None:
+    def _align(self, first: list[Term], second: list[Term], ours: list[Term], theirs: list[Term], reason: str) -> None:
         """Both sides have several terms that end together only at the very end: cut the longer head at the shorter."""
-        longer, shorter = (
-            (first, second) if self.size((first[0],)) > self.size((second[0],)) else (second, first)
-        )
+        longer, shorter = (first, second) if self.size((first[0],)) > self.size((second[0],)) else (second, first)
         head, cut = longer[0], self.size((shorter[0],))
         pieces = self._cut_term(head, [cut, self.size((head,)) - cut], reason)
         rest_longer, rest_shorter = [pieces[1], *longer[1:]], shorter[1:]
@@ -319,8 +303,8 @@ class Widths:
             self.divisible((whole,), len(pieces))
             for piece in pieces:
                 self.tie((piece,), (_divide_term(self._current(whole), len(pieces)),), reason)
-        elif self._is_plain(whole) and all(part.width != whole[0].width for part in parts(tuple(pieces))):  # type: ignore[union-attr]
-            self._bind(whole[0].width, tuple(pieces))  # type: ignore[union-attr]
+        elif (width := _alone(whole)) is not None and all(part.width != width for part in parts(tuple(pieces))):
+            self._bind(width, tuple(pieces))
         else:
             self.freeze((whole, *pieces), reason)
 
@@ -392,6 +376,11 @@ class Widths:
                 self.divisors[part.width] = lcm(self.divisors[part.width], part.den)
         if width in self.frozen:
             self.freeze(extent, self.frozen.pop(width))
+
+
+def _alone(term: Term) -> int | None:
+    """The width, where the term is one by itself."""
+    return term[0].width if len(term) == 1 and isinstance(term[0], Part) and term[0].den == 1 else None
 
 
 def _numbers(term: Term) -> int:
