@@ -218,7 +218,7 @@ def _units(model: nn.Module, view: _View) -> list[_Unit]:
 
 def _outermost(view: _View, candidates: Sequence[tuple[str, int, int]], units: list[_Unit]) -> list[_Unit]:
     """The largest candidates that are one block each, none inside another, in execution order."""
-    layers = sorted(layer.index for layer in view.layers)
+    layers = sorted(layer.index for layer in view.layers if math.prod(layer.shape) > 1)  # a gate alone is no block
     accepted = list(units)
     covered = _Intervals(units)
     for path, start, stop in sorted(candidates, key=lambda item: (item[1], -item[2])):
@@ -301,7 +301,7 @@ HEAD = "the head"
 
 def _found_keys(view: _View, units: Sequence[_Unit]) -> dict[Layer, int]:
     """The resolution key of the stage of every layer; ``_STEM`` and ``_HEAD`` for those outside."""
-    first = units[0] if units else None
+    start = _first_block(view, units)
     keys: dict[Layer, int] = {}
     position = 0
     for layer in view.layers:
@@ -312,11 +312,32 @@ def _found_keys(view: _View, units: Sequence[_Unit]) -> dict[Layer, int]:
             keys[layer] = _HEAD
         elif unit is not None:
             keys[layer] = unit.key
-        elif first is not None and layer.index < first.start:
+        elif layer.index < start:
             keys[layer] = _STEM
         else:
             keys[layer] = view.key_of(_commuted(view, layer))
     return keys
+
+
+def _first_block(view: _View, units: Sequence[_Unit]) -> int:
+    """Where the stem ends: at the first block, or at a module of several layers that stands where blocks stand.
+
+    The latter is a block that happens to have no residual, such as the first of an EfficientNet (``blocks.0.0``).
+    """
+    if not units:
+        return 0
+    start = units[0].start
+    places = {_place_in_tree(unit.path) for unit in units if "." in unit.path}
+    for call in view.capture.calls:
+        inside = [layer for layer in view.layers if call.start <= layer.index < call.stop]
+        if call.start < start and len(inside) > 1 and _place_in_tree(call.path) in places:
+            start = call.start
+    return start
+
+
+def _place_in_tree(path: str) -> tuple[str, int]:
+    """The outermost container of a module, and how deep below it the module is."""
+    return path.partition(".")[0], path.count(".")
 
 
 def _commuted(view: _View, layer: Layer) -> fx.Node:
@@ -353,7 +374,7 @@ def _given_keys(model: nn.Module, view: _View, by_hand: Mapping[str, int]) -> di
 
 
 def _matches(name: str, pattern: str) -> bool:
-    return name == pattern or name.startswith(pattern + ".") or fnmatchcase(name, pattern)
+    return name.startswith(pattern + ".") or any(fnmatchcase(name, known) for known in (pattern, pattern + ".*"))
 
 
 # -- widths to stages --------------------------------------------------------------------------------------------------

@@ -283,9 +283,7 @@ def darts(
             "after the two reductions. Try darts(cell_widths=(72, 144, 288))."
         )
     if not 0 <= drop_path_prob < 1:
-        raise ValueError(
-            f"darts: drop_path_prob={drop_path_prob} must be in [0, 1). Try darts(drop_path_prob=0.2)."
-        )
+        raise ValueError(f"darts: drop_path_prob={drop_path_prob} must be in [0, 1). Try darts(drop_path_prob=0.2).")
     return DARTS(genotype, cells, stem_width, cell_widths, num_classes, auxiliary, drop_path_prob)
 
 
@@ -305,14 +303,10 @@ def _checked(genotype: Genotype) -> Genotype:
 
 def _check_cell(name: str, edges: Sequence[Edge], concat: Sequence[int], lowest: int) -> None:
     if not edges or len(edges) % 2:
-        raise ValueError(
-            f"darts: genotype.{name} has {len(edges)} edges; two make a state, so give an even number."
-        )
+        raise ValueError(f"darts: genotype.{name} has {len(edges)} edges; two make a state, so give an even number.")
     for i, edge in enumerate(edges):
         if not isinstance(edge, tuple | list) or len(edge) != 2:
-            raise ValueError(
-                f"darts: genotype.{name}[{i}] = {edge!r} is not a pair. Try ('sep_conv_3x3', 0)."
-            )
+            raise ValueError(f"darts: genotype.{name}[{i}] = {edge!r} is not a pair. Try ('sep_conv_3x3', 0).")
         operation, source = edge
         if operation not in OPERATIONS:
             raise ValueError(

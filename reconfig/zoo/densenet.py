@@ -51,9 +51,7 @@ class DenseNet(nn.Module):
         num_classes: the number of logits.
     """
 
-    def __init__(
-        self, layers: Sequence[int], growth: int = 32, bottleneck: int = 4, num_classes: int = 10
-    ) -> None:
+    def __init__(self, layers: Sequence[int], growth: int = 32, bottleneck: int = 4, num_classes: int = 10) -> None:
         super().__init__()
         width = 2 * growth
         self.conv1 = nn.Conv2d(3, width, kernel_size=3, padding=1, bias=False)

@@ -51,9 +51,7 @@ class PreActBlock(nn.Module):
         return residual + self.conv2(out)
 
 
-def _stage(
-    block: type[BasicBlock] | type[PreActBlock], width: int, new_width: int, stride: int
-) -> nn.Sequential:
+def _stage(block: type[BasicBlock] | type[PreActBlock], width: int, new_width: int, stride: int) -> nn.Sequential:
     return nn.Sequential(block(width, new_width, stride), block(new_width, new_width, 1))
 
 
