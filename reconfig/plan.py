@@ -459,11 +459,13 @@ def _stage_params(reading: _Reading, sizes: Sizes | None) -> dict[int, int]:
     """Parameters by stage: those of its layers, and those that belong to its widths alone (norms, scales)."""
     structure, placement = reading.structure, reading.placement
     by_layer = {path: stage.index for stage in placement.stages for path in stage.layers}
+    outside = {*placement.stages.stem, *placement.stages.head}
     totals = {stage.index: 0 for stage in placement.stages}
     for name, _ in reading.bones.named_parameters():
         dims = structure.params[name]
-        index = by_layer.get(name.rpartition(".")[0]) or _stage_of_dims(structure, placement, dims)
-        if index is not None:
+        module = name.rpartition(".")[0]
+        index = by_layer.get(module) or _stage_of_dims(structure, placement, dims)
+        if index is not None and module not in outside:
             totals[index] += math.prod(structure.widths.size(extent, sizes) for extent in dims)
     return totals
 
