@@ -1,9 +1,10 @@
-"""Tables as text."""
+"""Tables as text, and a plan as a picture."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape
 
 if TYPE_CHECKING:
     from reconfig.plan import Plan
@@ -74,3 +75,42 @@ def plan_table(plan: Plan) -> str:
         f"frozen at {item.width} in stage {item.stage} ({_names(item.layers)}): {item.reason}" for item in plan.frozen
     ]
     return "\n".join(lines)
+
+
+# -- picture -----------------------------------------------------------------------------------------------------------
+
+_BAR, _GAP, _FULL, _TEXT = 26, 14, 420, 250  # heights, the widest bar, room for the text beside it
+_BEFORE, _AFTER, _INK = "#c9ced6", "#0b7285", "#1b1f24"
+
+
+def plan_svg(plan: Plan) -> str:
+    """A plan as a picture: each stage a bar as wide as its channels, before (grey) and after (blue), input on top."""
+    widest = max(max(stage.width) for stage in plan.stages)
+    height = 70 + len(plan.stages) * (2 * _BAR + _GAP)
+    title = f"{plan.model}, rule {plan.rule}, γ = {plan.gamma:.4g}"
+    total = f"{plan.params_before:,} parameters (grey) → {plan.params:,} (blue)"
+    rows = [_text(16, 24, title, "bold"), _text(16, 44, total)]
+    for number, stage in enumerate(plan.stages):
+        top = 62 + number * (2 * _BAR + _GAP)
+        for row, (width, colour) in enumerate(zip(stage.width, (_BEFORE, _AFTER), strict=True)):
+            length = max(2, round(_FULL * width / widest))
+            left = 16 + (_FULL - length) / 2
+            rows.append(f'<rect x="{left:g}" y="{top + row * _BAR}" width="{length}" height="{_BAR}" fill="{colour}"/>')
+        blocks = f", {_change(*stage.blocks).replace('->', '→')} blocks" if stage.blocks[0] else ""
+        rows.append(
+            _text(_FULL + 32, top + _BAR - 5, f"stage {stage.index}, {_size(stage.resolution)}{blocks}", "bold")
+        )
+        rows.append(_text(_FULL + 32, top + 2 * _BAR - 9, f"width {_change(*stage.width).replace('->', '→')}"))
+    size = f'width="{_FULL + _TEXT}" height="{height}" viewBox="0 0 {_FULL + _TEXT} {height}"'
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="13">',
+            f'<rect width="100%" height="100%" fill="white"/><g fill="{_INK}">',
+            *rows,
+            "</g></svg>",
+        ]
+    )
+
+
+def _text(x: float, y: float, words: str, weight: str = "normal") -> str:
+    return f'<text x="{x:g}" y="{y:g}" font-weight="{weight}">{escape(words)}</text>'

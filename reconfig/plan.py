@@ -25,7 +25,7 @@ from reconfig.budget import (
 )
 from reconfig.capture import Capture, Shape, capture, preserved_rng, skeleton, tensors_of
 from reconfig.depth import DepthEdit, depth_edits, edit_depth
-from reconfig.draw import plan_table
+from reconfig.draw import plan_svg, plan_table
 from reconfig.errors import BudgetError, FrozenError, PlanError, VerifyError
 from reconfig.inputs import Probe, check_model, probe
 from reconfig.ops import INPUT, OUTPUT, Attribute, Structure, propagate
@@ -123,6 +123,10 @@ class Plan:
 
     def __str__(self) -> str:
         return plan_table(self)
+
+    def _repr_svg_(self) -> str:
+        """The picture that a notebook shows."""
+        return plan_svg(self)
 
     def to_json(self) -> str:
         """The plan as JSON text; ``Plan.from_json`` reads it back to an equal plan."""

@@ -111,7 +111,7 @@ def test_the_table() -> None:
     )
 
 
-# -- numbers in the code ------------------------------------------------------------------------------------------------
+# -- numbers in the code -----------------------------------------------------------------------------------------------
 
 
 def test_sizes_that_follow() -> None:
@@ -151,7 +151,7 @@ def test_strict_turns_frozen_into_an_error() -> None:
     reconfig.apply(Stale(), "10-5", example_input=IMAGE, strict=True)
 
 
-# -- budgets ------------------------------------------------------------------------------------------------------------
+# -- budgets -----------------------------------------------------------------------------------------------------------
 
 
 def test_gamma_is_solved_for_the_papers_comparison() -> None:
@@ -211,7 +211,7 @@ def test_gamma_and_budget() -> None:
         reconfig.plan(Net(), "10-4", gamma=2, budget="params", example_input=IMAGE)
 
 
-# -- depth --------------------------------------------------------------------------------------------------------------
+# -- depth -------------------------------------------------------------------------------------------------------------
 
 
 def test_depth_drops_and_clones_blocks() -> None:
@@ -282,7 +282,7 @@ def test_named_blocks_are_cloned_under_the_next_name() -> None:
     assert list(reconfig.apply(model, reconfig.Rule(depth=(1,)), example_input=IMAGE).stage) == ["block1", "exit"]
 
 
-# -- speed --------------------------------------------------------------------------------------------------------------
+# -- speed -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
