@@ -78,6 +78,7 @@ class Structure:
     layers: list[Layer] = field(default_factory=list)
     attributes: list[Attribute] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
+    reads: dict[tuple[str, int], None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,12 @@ class Site:
         """The calling module may keep these numbers under these names."""
         path = self.node.meta["path"]
         self.structure.attributes.extend(Attribute(path, name, extent) for name, extent in attributes.items())
+
+    def read(self, axis: int) -> None:
+        """The call sums over this axis of its weight (its second argument)."""
+        weight = self.node.args[1] if len(self.node.args) > 1 else self.node.kwargs["weight"]
+        if isinstance(weight, fx.Node) and weight.op == "get_attr":
+            self.structure.reads[str(weight.target), axis] = None
 
     def count(self, factor: int, *extents: Extent) -> None:
         """The call costs this many multiply-adds. Only the first capture counts: the others repeat it."""
@@ -267,9 +274,11 @@ def convolution(
         site.keep(groups=incoming)
     elif groups > 1:
         site.follow(weight.dims[1], site.widths.divide(incoming, groups))
+        site.read(axis=1)
         site.widths.divisible(out, groups)
     else:
         site.follow(weight.dims[1], incoming)
+        site.read(axis=1)
     site.count(math.prod(site.shape[channel + 1 :]), *input.dims[:channel], *weight.dims)
     return _layer(site, input, weight, bias, channel, out, depthwise)
 
@@ -290,6 +299,7 @@ def transposed_convolution(
     for kernel in weight.dims[2:]:
         site.widths.pin(kernel)
     site.follow(weight.dims[0], input.dims[channel])
+    site.read(axis=0)
     site.widths.divisible(input.dims[channel], groups)
     out = site.widths.multiply([const(groups), weight.dims[1]])
     site.count(math.prod(input.shape[channel + 1 :]), *input.dims[:channel], *weight.dims)
@@ -328,6 +338,7 @@ def _layer(
 def linear(site: Site, input: Value, weight: Value, bias: Value | None = None) -> Value:
     last = len(input.shape) - 1
     site.follow(weight.dims[1], input.dims[last])
+    site.read(axis=1)
     out = weight.dims[0]
     if bias is not None:
         site.follow(bias.dims[0], out)

@@ -27,8 +27,9 @@ from reconfig.capture import Capture, Shape, capture, preserved_rng, skeleton, t
 from reconfig.depth import DepthEdit, depth_edits, edit_depth
 from reconfig.draw import plan_svg, plan_table
 from reconfig.errors import BudgetError, FrozenError, PlanError, VerifyError
+from reconfig.inherit import Channels, Resized, read_extents
 from reconfig.inputs import Probe, check_model, probe
-from reconfig.ops import INPUT, OUTPUT, Attribute, Structure, propagate
+from reconfig.ops import INPUT, OUTPUT, Attribute, Structure, channels_of, propagate
 from reconfig.rule import Rule, check_gamma
 from reconfig.stages import HEAD, Placement, place_widths
 from reconfig.surgery import AttributeEdit, follow, materialise, resize
@@ -99,6 +100,7 @@ class Plan:
         depth: containers whose blocks are dropped or cloned.
         attributes: numbers that modules keep about their widths.
         inputs: (shape, dtype) of what the model was run on.
+        channels: which channels make up what changes, for weights that are carried over.
         device: "meta", or "cpu" for a model whose forward needs numbers.
     """
 
@@ -119,6 +121,7 @@ class Plan:
     depth: tuple[DepthEdit, ...]
     attributes: tuple[AttributeEdit, ...]
     inputs: tuple[tuple[Shape, str], ...]
+    channels: Channels
     device: str
 
     def __str__(self) -> str:
@@ -162,8 +165,9 @@ class Plan:
         resize(bones, self.after, self.attributes)
         self._check_trains(bones, model)
         with preserved_rng():
-            materialise(bones, model, self.depth, WEIGHTS[self.weights](model, self.depth))
-            reset_own(bones)
+            materialise(bones, model, self.depth, WEIGHTS[self.weights](model, self.depth, self.channels))
+            if self.weights == "fresh":
+                reset_own(bones)
         count = sum(parameter.numel() for parameter in bones.parameters())
         if count != self.params:
             raise VerifyError(f"the rewritten {self.model} has {count:,} parameters and its plan says {self.params:,}")
@@ -199,6 +203,13 @@ def _read(name: str, value: Any) -> Any:
         return {key: tuple(shape) for key, shape in value.items()}
     if name == "inputs":
         return tuple((tuple(shape), dtype) for shape, dtype in value)
+    if name == "channels":
+        return Channels(
+            widths={int(width): Resized(**resized) for width, resized in value["widths"].items()},
+            dims=read_extents(value["dims"]),
+            sizes={int(width): size for width, size in value["sizes"].items()},
+            reads=_tuples(value["reads"]),
+        )
     kinds: dict[str, Any] = {"stages": StagePlan, "frozen": Frozen, "depth": DepthEdit, "attributes": AttributeEdit}
     if name in kinds:
         return tuple(kinds[name](**{key: _tuples(item) for key, item in entry.items()}) for entry in value)
@@ -276,6 +287,7 @@ def make_plan(
         depth=edits,
         attributes=result.attributes,
         inputs=tuple((tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")) for tensor in original.inputs),
+        channels=_channels(edited.structure, result.sizes),
         device=original.inputs[0].device.type,
     )
     if strict and plan.frozen:
@@ -409,6 +421,25 @@ def _attribute_edits(
         if followed != value:
             edits.append(AttributeEdit(path, name, value, followed))
     return tuple(edits)
+
+
+def _channels(structure: Structure, sizes: Sizes) -> Channels:
+    """What ``inherit`` needs to know about the tensors that change."""
+    widths = structure.widths
+    changed = {
+        width: Resized(widths.sizes[width], new, widths.divisors[width])
+        for width, new in sizes.items()
+        if new != widths.sizes[width]
+    }
+    resolved = {name: tuple(widths.resolve(extent) for extent in dims) for name, dims in structure.params.items()}
+    dims = {name: extents for name, extents in resolved.items() if channels_of(extents) & changed.keys()}
+    used = set().union(*(channels_of(extents) for extents in dims.values())) if dims else set()
+    return Channels(
+        widths=changed,
+        dims=dims,
+        sizes={width: widths.sizes[width] for width in sorted(used - changed.keys())},
+        reads=tuple(read for read in structure.reads if read[0] in dims),
+    )
 
 
 # -- reporting one -----------------------------------------------------------------------------------------------------

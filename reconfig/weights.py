@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from reconfig.depth import DepthEdit, origin
 from reconfig.errors import ReconfigError
+from reconfig.inherit import Channels, inherit
 
 _SAMPLE = 1 << 16  # enough entries to tell a law by
 _UNIFORM_KURTOSIS, _NORMAL_KURTOSIS = 1.8, 3.0
@@ -58,7 +59,7 @@ class _Observed:
     fans: Fans
 
 
-def fresh(original: nn.Module, edits: Sequence[DepthEdit]) -> Callable[[str, Tensor], Tensor]:
+def fresh(original: nn.Module, edits: Sequence[DepthEdit], _: Channels) -> Callable[[str, Tensor], Tensor]:
     """A function that draws the tensor of a name and (meta) shape anew, by the law of ``original``.
 
     Buffers are not drawn: statistics of normalisation start over, others are carried over.
@@ -163,7 +164,7 @@ def _law(samples: Sequence[_Observed]) -> Law:
     return min((candidate(fan) for fan in _LAWS), key=lambda pair: pair[0])[1]
 
 
-WEIGHTS = {"fresh": fresh}
+WEIGHTS = {"fresh": fresh, "inherit": inherit}
 
 
 def check_weights(weights: str, known: Iterable[str] = tuple(WEIGHTS)) -> str:
