@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from math import lcm, prod
 
 from reconfig.errors import BudgetError
@@ -46,60 +48,114 @@ def flops_polynomial(structure: Structure, batch: int) -> Polynomial:
     return Polynomial(structure.widths, ((cost.factor, cost.extents) for cost in structure.costs))
 
 
-def scale_widths(structure: Structure, placement: Placement, rule: Rule, gamma: float) -> Sizes:
-    """The new size of every free width under ``rule`` and ``gamma``.
+@dataclass(frozen=True)
+class Group:
+    """Widths of one stage that are equal, and stay so.
 
-    Widths of one stage that are equal stay equal, so they round to a common divisor (a factorized reduction halves
-    its width: 115.2 becomes 116 for the whole stage, as in the paper's DARTS-R).
+    They round to a common divisor: a factorized reduction halves its width, so 115.2 becomes 116 for the whole stage,
+    as in the paper's DARTS-R.
     """
-    widths = structure.widths
-    ratios = rule.ratios(len(placement.stages))
-    groups: dict[tuple[int, float, int], list[int]] = {}
-    sizes: Sizes = {}
-    for width in widths.free():
-        sizes[width] = widths.sizes[width]
-        if width in placement.stage_of and width not in widths.frozen:
-            ratio = 1.0 if width in placement.growth and not rule.growth else ratios[placement.stage_of[width]]
-            if ratio * gamma != 1.0:
-                groups.setdefault((placement.stage_of[width], ratio, widths.sizes[width]), []).append(width)
-    for (_, ratio, size), members in groups.items():
-        divisor = lcm(*(widths.divisors[width] for width in members))
-        for width in members:
-            sizes[width] = scaled(size, ratio * gamma, divisor)
-    return sizes
+
+    widths: tuple[int, ...]
+    size: int
+    ratio: float
+    divisor: int
+
+    def scaled(self, gamma: float) -> int:
+        """The new size: the nearest multiple of the divisor."""
+        factor = self.ratio * gamma
+        return self.size if factor == 1.0 else scaled(self.size, factor, self.divisor)
+
+    def alternatives(self, gamma: float) -> tuple[int, ...]:
+        """The multiples of the divisor on both sides of the exact value."""
+        below = math.floor(self.size * self.ratio * gamma / self.divisor) * self.divisor
+        return tuple(size for size in (below, below + self.divisor) if size > 0)
 
 
-def solve_gamma(count: Callable[[Sizes], int], scale: Callable[[float], Sizes], budget: int, what: str) -> float:
+class Scaling:
+    """All widths of a model as functions of gamma, under one rule."""
+
+    def __init__(self, structure: Structure, placement: Placement, rule: Rule) -> None:
+        widths = structure.widths
+        ratios = rule.ratios(len(placement.stages))
+        members: dict[tuple[int, float, int], list[int]] = {}
+        self._own = {width: widths.sizes[width] for width in widths.free()}
+        for width, size in self._own.items():
+            if width in placement.stage_of and width not in widths.frozen:
+                stage = placement.stage_of[width]
+                ratio = 1.0 if width in placement.growth and not rule.growth else ratios[stage]
+                members.setdefault((stage, ratio, size), []).append(width)
+        self.groups = tuple(
+            Group(tuple(found), size, ratio, lcm(*(widths.divisors[width] for width in found)))
+            for (_, ratio, size), found in members.items()
+        )
+
+    def __call__(self, gamma: float) -> Sizes:
+        """The size of every free width at this gamma."""
+        return self.sizes([group.scaled(gamma) for group in self.groups])
+
+    def sizes(self, chosen: Sequence[int]) -> Sizes:
+        """The size of every free width, with one given for each group."""
+        result = dict(self._own)
+        for group, size in zip(self.groups, chosen, strict=True):
+            result.update(dict.fromkeys(group.widths, size))
+        return result
+
+    def closest(self, count: Callable[[Sizes], int], gamma: float, budget: int) -> Sizes:
+        """The widths around this gamma that count closest to ``budget``.
+
+        Every width may round up or down; as long as the miss shrinks, the one that shrinks it most changes sides.
+        """
+        chosen = [group.scaled(gamma) for group in self.groups]
+        miss = abs(count(self.sizes(chosen)) - budget)
+        while miss:
+            trials = [
+                [*chosen[:index], size, *chosen[index + 1 :]]
+                for index, group in enumerate(self.groups)
+                for size in group.alternatives(gamma)
+                if size != chosen[index]
+            ]
+            misses = [abs(count(self.sizes(trial)) - budget) for trial in trials]
+            if not misses or min(misses) >= miss:
+                break
+            miss = min(misses)
+            chosen = trials[misses.index(miss)]
+        return self.sizes(chosen)
+
+
+def solve_gamma(count: Callable[[Sizes], int], scaling: Scaling, budget: int, what: str) -> float:
     """The gamma whose widths count closest to ``budget``.
 
-    Widths are whole, so ``count(scale(gamma))`` is a staircase: bisection finds its step next to the budget, and the
-    nearer side wins.
+    Widths are whole, so the count is a staircase in gamma: bisection finds its step next to the budget, and the nearer
+    side wins.
 
     Raises:
-        BudgetError: where not even the narrowest network fits, or growing changes nothing.
+        BudgetError: where not even the narrowest network fits, or the widest does not reach it.
     """
+
+    def at(gamma: float) -> int:
+        return count(scaling(gamma))
+
     low, high = 0.0, 1.0
-    smallest = count(scale(1e-9))
-    if budget < smallest:
+    if budget < (smallest := at(1e-9)):
         raise BudgetError(
-            f"budget of {budget:,} {what} is below what this rule can reach: with every scaled width at its "
-            f"least the model has {smallest:,}; "
-            f"ask for at least that, or narrow with a rule that reaches more stages"
+            f"budget of {budget:,} {what} is below what this rule can reach: with every scaled width at its least "
+            f"the model has {smallest:,}; ask for at least that, or narrow with a rule that reaches more stages"
         )
-    while count(scale(high)) < budget:
+    while at(high) < budget:
         low, high = high, high * 2
         if high > _LARGEST_GAMMA:
             raise BudgetError(
-                f"budget of {budget:,} {what} is out of reach: at gamma {_LARGEST_GAMMA:g} the model has "
-                f"{count(scale(high / 2)):,}"
+                f"budget of {budget:,} {what} is out of reach: at gamma {low:g} the model has {at(low):,}; "
+                "ask for less, or see in the plan without a budget what is frozen"
             )
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        low, high = (middle, high) if count(scale(middle)) < budget else (low, middle)
+        low, high = (middle, high) if at(middle) < budget else (low, middle)
         if high - low < 1e-9 * high:
             break
     below = low if low > 0 else high
-    return min((below, high), key=lambda gamma: abs(count(scale(gamma)) - budget))
+    return min((below, high), key=lambda gamma: abs(at(gamma) - budget))
 
 
 def as_number(budget: object, own: Mapping[str, Callable[[], int]]) -> tuple[int, str]:

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from reconfig.budget import (
+    Scaling,
     Sizes,
     as_number,
     flops_polynomial,
     parameter_polynomial,
-    scale_widths,
     solve_gamma,
 )
 from reconfig.capture import Capture, Shape, capture, preserved_rng, skeleton, tensors_of
@@ -349,10 +349,13 @@ def _agree(reading: _Reading, rule: Rule, gamma: float, target: tuple[int, str] 
     changed: dict[tuple[str, str], Any] = {}
     repairs = _Repairs(reading)
     while True:
+        scaling = Scaling(structure, placement, rule)
+        sizes = scaling(gamma)
         if target is not None:
-            count = counts.params if target[1] == "params" else counts.flops
-            gamma = solve_gamma(count, lambda g: scale_widths(structure, placement, rule, g), target[0], target[1])
-        sizes = scale_widths(structure, placement, rule, gamma)
+            budget, what = target
+            count = counts.params if what == "params" else counts.flops
+            gamma = solve_gamma(count, scaling, budget, what)
+            sizes = scaling.closest(count, gamma, budget)
         shapes = {
             name: tuple(structure.widths.size(extent, sizes) for extent in dims)
             for name, dims in structure.params.items()
