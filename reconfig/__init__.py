@@ -27,6 +27,7 @@ from reconfig.errors import (
     VerifyError,
 )
 from reconfig.inputs import check_model
+from reconfig.ops import register
 from reconfig.plan import Plan, make_plan, read_model
 from reconfig.rule import NAMED, Rule
 from reconfig.stages import Stage, Stages
@@ -52,6 +53,7 @@ __all__ = [
     "VerifyError",
     "apply",
     "plan",
+    "register",
     "stages",
 ]
 

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from reconfig.capture import Capture, Shape, tensors_of
+from reconfig.errors import ReconfigError
 from reconfig.widths import Dims, Extent, Part, Term, Widths, const, constant, parts
 
 INPUT = "the model's input"
@@ -143,6 +144,8 @@ def call_name(node: fx.Node) -> str:
     target: Any = node.target
     if isinstance(target, str):
         return target
+    if isinstance(target, torch._ops.OpOverloadPacket):
+        return f"torch.ops.{target._qualified_op_name.replace('::', '.')}"
     owner = getattr(target, "__objclass__", None)
     name = getattr(target, "__name__", str(target))
     if name == "__get__":
@@ -243,9 +246,33 @@ def _named(*names: str) -> list[Any]:
 
 
 def unknown(site: Site, *args: Any, **kwargs: Any) -> Any:
+    name = call_name(site.node)
+    why = f"unknown call {site.reason}; teach it with reconfig.register({name}, handler)"
     for value in _flat((args, kwargs)):
-        site.freeze(*value.dims, why=f"unknown call {site.reason}")
+        site.freeze(*value.dims, why=why)
     return site.constant()
+
+
+def register(call: Any, handler: Handler) -> None:
+    """Teach reconfig a torch call, such as a custom operator, for all models from now on.
+
+    Args:
+        call: the function as models call it, e.g. ``torch.ops.my.blur`` or ``torch.Tensor.my_method``.
+        handler: says what the call does to widths. ``elementwise`` of this module does for a call whose output has the
+            broadcast shape of its inputs; otherwise a function of a ``Site`` and the call's own arguments, tensors
+            among them replaced by ``Value``, that ties what must stay equal and returns the output's ``Value``.
+
+    Raises:
+        ReconfigError: where the call cannot be called, or is handled already; the message lists what exists.
+    """
+    if not callable(call) or not callable(handler):
+        raise ReconfigError(f"register takes a torch call and its handler, not {call!r} and {handler!r}")
+    if call in HANDLERS:
+        known = ", ".join(sorted({function.__name__ for function in HANDLERS.values()}))
+        raise ReconfigError(
+            f"{getattr(call, '__name__', call)} is handled already, by {HANDLERS[call].__name__}; handlers: {known}"
+        )
+    HANDLERS[call] = handler
 
 
 # -- layers ------------------------------------------------------------------------------------------------------------
