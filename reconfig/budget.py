@@ -12,7 +12,7 @@ from reconfig.errors import BudgetError
 from reconfig.ops import Structure
 from reconfig.rule import Rule, scaled
 from reconfig.stages import Placement
-from reconfig.widths import Extent, Widths, constant
+from reconfig.widths import Extent, Widths, const, constant
 
 Sizes = dict[int, int]
 
@@ -45,7 +45,11 @@ def parameter_polynomial(structure: Structure, names: Iterable[str]) -> Polynomi
 
 def flops_polynomial(structure: Structure, batch: int) -> Polynomial:
     """Multiply-adds of one forward in eval mode for ``batch`` examples, by fvcore's rules."""
-    return Polynomial(structure.widths, ((cost.factor, cost.extents) for cost in structure.costs))
+    # What is done to weights (standardisation) is done once, however many examples there are.
+    return Polynomial(
+        structure.widths,
+        ((cost.factor * (1 if cost.extents[0] == const(batch) else batch), cost.extents) for cost in structure.costs),
+    )
 
 
 @dataclass(frozen=True)

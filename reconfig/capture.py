@@ -49,14 +49,17 @@ class Capture:
     ``nodes`` holds the torch calls, parameters and inputs in the order in which they were first used. A node's
     ``meta`` has ``shape`` (or a nested tuple of shapes), ``path`` (the module whose forward made the call) and
     ``source`` (file, line).
-    ``output`` is what the model returned, tensors replaced by nodes. ``error`` is set where the forward raised; the
-    call that raised is then the last node, and its ``shape`` is None.
+    ``output`` is what the model returned, tensors replaced by nodes; ``inputs`` and ``training`` say on what and how
+    it ran. ``error`` is set where the forward raised; the call that raised is then the last node, and its ``shape`` is
+    None.
     """
 
     graph: fx.Graph
     nodes: tuple[fx.Node, ...]
     calls: tuple[Call, ...]
     output: Any
+    inputs: tuple[Tensor, ...]
+    training: bool
     error: Exception | None = None
 
     def used(self) -> frozenset[str]:
@@ -151,7 +154,7 @@ def capture(model: nn.Module, inputs: tuple[Tensor, ...], *, training: bool = Fa
         error = raised
     finally:
         model.eval()
-    return recorder.finish(output, error)
+    return recorder.finish(output, training, error)
 
 
 @dataclass
@@ -254,9 +257,9 @@ class _Recorder(TorchFunctionMode):
             for handle in handles:
                 handle.remove()
 
-    def finish(self, output: Any, error: Exception | None) -> Capture:
+    def finish(self, output: Any, training: bool, error: Exception | None) -> Capture:
         returned = self._nodes_for(output)
-        return Capture(self.graph, tuple(self.nodes), tuple(self.calls), returned, error)
+        return Capture(self.graph, tuple(self.nodes), tuple(self.calls), returned, self.inputs, training, error)
 
 
 def _shape(result: Any) -> Any:

@@ -32,12 +32,31 @@ class Probe:
     first: Capture
 
     def captures(self) -> tuple[Capture, ...]:
-        """The capture in eval mode and, where parameters are left over (an auxiliary head), one in training mode."""
+        """The capture in eval mode and, where parameters are left over (an auxiliary head), one in training mode.
+
+        Raises:
+            InputError: where parameters are left over and the model does not run in training mode.
+        """
         own = {name for name, _ in self.skeleton.named_parameters()}
         if own <= self.first.used():
             return (self.first,)
         training = capture(self.skeleton, self.inputs, training=True)
-        return (self.first,) if training.error else (self.first, training)
+        if training.error is not None:  # an auxiliary head may need larger images than the rest
+            training = capture(self.skeleton, tuple(map(_enlarged, self.inputs)), training=True)
+        if training.error is not None:
+            left = sorted(own - self.first.used())
+            raise InputError(
+                f"{left[0]} and {len(left) - 1} other parameters take no part in eval mode, and in training mode the "
+                f"model does not run on {tuple(self.inputs[0].shape)}: {training.error}; "
+                "pass an example_input that it trains on"
+            )
+        return (self.first, training)
+
+
+def _enlarged(tensor: Tensor) -> Tensor:
+    """Half as large again in every position."""
+    shape = [*tensor.shape[:2], *(size * 3 // 2 for size in tensor.shape[2:])]
+    return tensor.new_empty(shape)
 
 
 def check_model(model: object) -> nn.Module:

@@ -50,6 +50,11 @@ class Layer:
     depthwise: bool
     kernel: Shape
 
+    @property
+    def pointwise(self) -> bool:
+        """Whether it sees one position at a time."""
+        return math.prod(self.kernel) == 1
+
 
 @dataclass(frozen=True)
 class Attribute:
@@ -306,8 +311,9 @@ def convolution(
     else:
         site.follow(weight.dims[1], incoming)
         site.read(axis=1)
-    site.count(math.prod(site.shape[channel + 1 :]), *input.dims[:channel], *weight.dims)
-    return _layer(site, input, weight, bias, channel, out, depthwise)
+    result = _layer(site, input, weight, bias, channel, out, depthwise)
+    site.count(1, *result.dims[:channel], *weight.dims, *result.dims[channel + 1 :])
+    return result
 
 
 @handles(torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)
@@ -393,8 +399,9 @@ def batch_norm(
     for value in (running_mean, running_var, weight, bias):
         if value is not None:
             site.follow(value.dims[0], channels)
-    if site.node.target is F.instance_norm:
-        site.count(4 if running_mean is None else 5, *input.dims)
+    training = kwargs.get("training", args[0] if args else False)
+    if site.node.target is F.instance_norm or training is True:
+        site.count(4 if (running_mean if site.node.target is F.instance_norm else weight) is None else 5, *input.dims)
     else:
         site.count(1 if weight is None else 2, *input.dims)
     site.keep(num_features=channels)
@@ -522,8 +529,8 @@ def pooling(site: Site, input: Value, *args: Any, **kwargs: Any) -> Any:
 def interpolation(site: Site, input: Value, *args: Any, **kwargs: Any) -> Value:
     result: Value = pooling(site, input)
     mode = kwargs.get("mode", args[2] if len(args) > 2 else "nearest")
-    if mode == "bilinear":
-        site.count(4, *result.dims)
+    if mode in ("nearest", "bilinear") and len(site.shape) == 4:
+        site.count(1 if mode == "nearest" else 4, *result.dims)
     return result
 
 

@@ -402,8 +402,8 @@ class _Repairs:
 
 
 def _first_mismatch(reading: _Reading, sizes: Sizes) -> tuple[Capture, Mismatch] | None:
-    for number, original in enumerate(reading.structure.captures):
-        result = capture(reading.bones, reading.inputs, training=number > 0)
+    for original in reading.structure.captures:
+        result = capture(reading.bones, original.inputs, training=original.training)
         mismatch = compare(reading.structure, original, result, sizes)
         if mismatch is not None:
             return original, mismatch
@@ -459,20 +459,23 @@ def _frozen(reading: _Reading, rule: Rule, gamma: float) -> tuple[Frozen, ...]:
             continue
         ratio = 1.0 if width in placement.growth and not rule.growth else ratios[stage]
         if ratio * gamma != 1.0:
-            layers = [
-                layer.path
-                for layer in reading.structure.layers
-                if any(
-                    part.width == width
-                    for term in widths.resolve(layer.out)
-                    for part in term
-                    if not isinstance(part, int)
-                )
-            ]
-            found.setdefault((stage, widths.sizes[width], reason), []).extend(layers)
+            found.setdefault((stage, widths.sizes[width], reason), []).extend(_made_by(reading, width))
+    for width, later in placement.tied.items():
+        own = placement.stage_of[width]
+        for stage in sorted(later):
+            if ratios[stage] != ratios[own] and width in widths.free():
+                reason = f"tied to stage {own + 1}, which has another ratio"
+                layers = [path for path in _made_by(reading, width) if path in placement.stages[stage].layers]
+                found.setdefault((stage, widths.sizes[width], reason), []).extend(layers)
     return tuple(
         Frozen(stage + 1, tuple(dict.fromkeys(layers)), size, reason) for (stage, size, reason), layers in found.items()
     )
+
+
+def _made_by(reading: _Reading, width: int) -> list[str]:
+    """Module names of the layers whose output has this width in it."""
+    structure = reading.structure
+    return [layer.path for layer in structure.layers if width in channels_of([structure.widths.resolve(layer.out)])]
 
 
 def _stage_plans(original: _Reading, edited: _Reading, sizes: Sizes) -> tuple[StagePlan, ...]:

@@ -90,12 +90,14 @@ class Placement:
         stages: the stages as shown to the user.
         stage_of: index (0 for the first) of the stage that scales a width; a width that is not here keeps its size.
         outputs: the extent of each stage's output channels.
+        tied: later stages that have a width in common with the earlier one that scales it.
         growth: widths of densely connected stages that take gamma, but the stage's ratio only on demand.
     """
 
     stages: Stages
     stage_of: Mapping[int, int]
     outputs: tuple[Extent, ...]
+    tied: Mapping[int, frozenset[int]]
     growth: frozenset[int]
 
 
@@ -153,6 +155,7 @@ class _View:
         self.auxiliary = [
             layer for layer in structure.layers if layer.node not in self.index and layer.path not in known
         ]
+        self.convolutions = {layer.index for layer in self.layers if layer.kernel}
         self._layer_areas = {layer.node: math.prod(layer.shape) for layer in self.layers}
 
     def _dynamic(self) -> set[fx.Node]:
@@ -185,8 +188,10 @@ class _View:
         return self.key(max(self._layer_areas.get(node, 1), self.below[node]))
 
     def is_head(self, layer: Layer) -> bool:
-        """Nothing with positions follows, and the layer itself sees none."""
-        return math.prod(layer.shape) == 1 and self.below[layer.node] == 1 and math.prod(layer.kernel) == 1
+        """Nothing with positions follows, and the layer sees one, or all at once (a linear layer by another name)."""
+        alone = math.prod(layer.shape) == 1 and self.below[layer.node] == 1
+        source = next(node for node in layer.node.all_input_nodes if node in self.dynamic)
+        return alone and (layer.pointwise or math.prod(layer.kernel) == self.area[source])
 
     def joins(self) -> Iterator[tuple[int, fx.Node]]:
         """Nodes that bring two or more feature maps together."""
@@ -209,11 +214,24 @@ def _units(model: nn.Module, view: _View) -> list[_Unit]:
         if call.path and type(modules[call.path]) in classes
     ]
     units = _outermost(view, candidates, [])
+    if units:
+        units = _outermost(view, _plain_blocks(modules, view, units[0].start), units)
     inside = _Intervals(units)
     open_joins = [(number, node) for number, node in joins if not inside.covers(number)]
     if open_joins:
         units = _outermost(view, _spans(view, open_joins), units)
     return units
+
+
+def _plain_blocks(modules: Mapping[str, nn.Module], view: _View, start: int) -> list[tuple[str, int, int]]:
+    """Modules of the model's own classes, after the first block, that hold several layers: a patch merging."""
+    return [
+        (call.path, call.start, call.stop)
+        for call in view.capture.calls
+        if call.start > start
+        and not type(modules[call.path]).__module__.startswith("torch.")
+        and sum(call.start <= layer.index < call.stop for layer in view.layers) > 1
+    ]
 
 
 def _outermost(view: _View, candidates: Sequence[tuple[str, int, int]], units: list[_Unit]) -> list[_Unit]:
@@ -252,7 +270,11 @@ class _Intervals:
 
 
 def _block_key(view: _View, start: int, stop: int, layers: Sequence[int]) -> int | None:
-    """The resolution of the block's output, if it works at no other than its inputs' and this one."""
+    """The resolution of the block's output, if it is one block: it leaves at one resolution and works at most there.
+
+    Besides the resolutions of its inputs and its output, convolutions may run in a side branch at a lower one, if they
+    are few; one in between would mean that several stages are inside.
+    """
     nodes = view.nodes[start:stop]
     outputs = [node for node in nodes if node in view.dynamic and view.area[node] > 1]
     if not outputs:
@@ -264,8 +286,13 @@ def _block_key(view: _View, start: int, stop: int, layers: Sequence[int]) -> int
         for source in node.all_input_nodes
         if source in view.dynamic and view.index[source] < start
     }
-    inner = {view.key_of(view.nodes[index]) for index in layers}
-    return key if inner <= {*entering, key} and len(inner) <= 2 else None
+    leaving = {view.key_of(node) for node in outputs if any(view.index.get(user, 0) >= stop for user in node.users)}
+    inner = [view.key_of(view.nodes[index]) for index in layers if index in view.convolutions]
+    expected = {*entering, key}
+    strays = [other for other in inner if other not in expected]
+    between = any(min(expected) < other < max(expected) for other in strays)
+    several = len(set(inner) & expected) > 2 or len(leaving - {key}) > 0
+    return None if several or between or 2 * len(strays) > len(inner) else key
 
 
 def _spans(view: _View, joins: Sequence[tuple[int, fx.Node]]) -> list[tuple[str, int, int]]:
@@ -391,10 +418,12 @@ def _placement(structure: Structure, view: _View, units: Sequence[_Unit], keys: 
             for width in _widths_of(structure, layer.out):
                 makers.setdefault(width, []).append(layer)
     stage_of: dict[int, int] = {}
+    tied: dict[int, frozenset[int]] = {}
     for width, layers in makers.items():
         found = [number[keys[layer]] for layer in layers if keys[layer] >= 0]
         if found:
-            stage_of[width] = max(found)
+            stage_of[width] = min(found)
+            tied[width] = frozenset(found) - {min(found)}
         elif any(keys[layer] == _HEAD for layer in layers):
             structure.widths.freeze(structure.widths.unit(width), HEAD)
     dense = _dense(structure, view, units, keys, number, makers)
@@ -410,7 +439,7 @@ def _placement(structure: Structure, view: _View, units: Sequence[_Unit], keys: 
     for layer in view.auxiliary:
         structure.widths.freeze(layer.out, HEAD)
     growth = frozenset().union(*dense.values()) if dense else frozenset()
-    return Placement(Stages(stages, stem, head), stage_of, tuple(extent for extent, _ in outputs), growth)
+    return Placement(Stages(stages, stem, head), stage_of, tuple(extent for extent, _ in outputs), tied, growth)
 
 
 def _widths_of(structure: Structure, extent: Extent) -> set[int]:
