@@ -24,7 +24,8 @@ class Mismatch:
 
     Attributes:
         node: the call, in the capture of the original.
-        changes: the dimensions around it that the plan changes, with their old lengths.
+        changes: the dimensions around it that the plan changes, with their old lengths. Where there are none, those of
+            the same module from which a number among its arguments came (``x.shape``).
         error: what the call raised, if it did.
     """
 
@@ -43,7 +44,8 @@ def compare(structure: Structure, original: Capture, result: Capture, sizes: Siz
         same = node.op == other.op and node.target == other.target
         if not same or not lengths.agree(structure.values[node], other.meta["shape"]):
             error = result.error if other is result.nodes[-1] else None
-            return _mismatch(structure, lengths, node, error)
+            found = _mismatch(structure, lengths, node, error)
+            return found if found.changes else _through_numbers(structure, lengths, original, found, other)
     if result.error is not None or len(original.nodes) != len(result.nodes):
         last = original.nodes[min(len(original.nodes), len(result.nodes)) - 1]
         return _mismatch(structure, lengths, last, result.error)
@@ -84,6 +86,24 @@ def _mismatch(structure: Structure, lengths: _Lengths, node: fx.Node, error: Exc
         if lengths(extent) != size
     }
     return Mismatch(node, tuple(changes), error)
+
+
+def _through_numbers(
+    structure: Structure, lengths: _Lengths, original: Capture, mismatch: Mismatch, other: fx.Node
+) -> Mismatch:
+    """The mismatch with the dimensions whose lengths reached the call as numbers, and only as numbers."""
+    before, after = _numbers((mismatch.node.args, mismatch.node.kwargs)), _numbers((other.args, other.kwargs))
+    moved = {(old, new) for old in before - after for new in after - before}
+    path = mismatch.node.meta["path"]
+    changes = {
+        (size, extent): None
+        for node in original.nodes
+        if path == node.meta["path"] or node.meta["path"].startswith(path + ".")
+        for value in _values([structure.values[node], *(structure.values[source] for source in node.all_input_nodes)])
+        for size, extent in zip(value.shape, value.dims, strict=True)
+        if (size, lengths(extent)) in moved
+    }
+    return Mismatch(mismatch.node, tuple(changes), mismatch.error)
 
 
 def _values(item: Any) -> Iterator[Value]:
