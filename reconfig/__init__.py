@@ -110,7 +110,10 @@ def plan(
         budget: solve gamma for a count: "params" or "flops" (the original's own), or a number of parameters.
         example_input: what the model takes, e.g. a tensor (N, 3, 32, 32), or a tuple of tensors; only shapes and dtypes
             count. Left out, timm's configuration or the usual image sizes are tried.
-        weights: how the result is filled: "fresh" draws by the law that the original's initialisation followed.
+        weights: how the result is filled: "fresh" draws by the law that the original's initialisation followed,
+            "inherit" takes the most important channels where a width shrinks and copies where it grows. Copies keep the
+            function, except through channel shuffles and standardised weights, and through norms over channels
+            (LayerNorm, GroupNorm) unless every channel is copied equally often.
         stages: stage numbers (1 for the first) by module name or pattern, e.g. ``{"layer1": 1, "layer2": 2}``, where
             what ``reconfig.stages`` finds is not what is wanted.
         strict: raise where a width that the rule asks to scale has to stay as it is.
