@@ -17,7 +17,7 @@ help:
 	@echo "make clean   remove .venv, caches and built packages; results stay"
 
 demo: $(READY)
-	$(BIN)/python benchmarks/run.py demo
+	$(BIN)/python benchmarks/run.py demo --out runs/demo-$$(date +%Y%m%d-%H%M%S)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py vgg11

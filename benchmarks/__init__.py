@@ -1,0 +1,1 @@
+"""Adversarial training and evaluation of original networks and their reconfigured variants."""

@@ -1,0 +1,92 @@
+"""The output folder of a run, and whether a run may begin or go on in it.
+
+It holds:
+    config.json              the experiment, and the fingerprint of its images
+    original/, variant/      plan.json, last.pt, best.pt, metrics.jsonl, outcome.json
+    result.json, table.md    the comparison
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import files
+from recipes.experiment import Experiment
+from reconfig import ReconfigError
+
+
+class FolderError(ReconfigError):
+    """An output folder that holds something else than the run that wants it."""
+
+
+def check(out: Path, resume: bool) -> None:
+    """See that a run may write into ``out``.
+
+    Raises:
+        FolderError: If it is a file, holds something and ``resume`` is false, or holds something that no
+            run left.
+    """
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise FolderError(f"{out} is a file; give the name of a folder with --out")
+    held = sorted(path.name for path in out.iterdir() if path.suffix != files.UNFINISHED)
+    if held and not resume:
+        some = ", ".join([*held[:4], *(["..."] if len(held) > 4 else [])])
+        raise FolderError(
+            f"{out} already holds {some}; nothing was changed."
+            f" Add --resume to go on with that run, or give another folder with --out"
+        )
+    if held and "config.json" not in held:
+        raise FolderError(f"{out} holds {held[0]} but no config.json, so no run of this program; give another --out")
+
+
+def config(experiment: Experiment, fingerprint: str) -> dict[str, Any]:
+    """What config.json holds: all that decides the result of a run."""
+    fields = asdict(experiment) | {"images": fingerprint}
+    del fields["paper"]
+    return json.loads(json.dumps(fields, default=str))
+
+
+def check_config(out: Path, wanted: dict[str, Any]) -> None:
+    """See that a run begun in ``out`` is the one wanted; its data may lie elsewhere by now.
+
+    Raises:
+        FolderError: If a field differs; the message names every one.
+        CheckpointError: If config.json is damaged.
+    """
+    path = out / "config.json"
+    if not path.exists():
+        return
+    began, now = _flat(files.read_json(path, "Put back a copy, or give another --out")), _flat(wanted)
+    changed = [
+        f"{name} was {began.get(name)} and is now {now.get(name)}"
+        for name in sorted(began.keys() | now.keys())
+        if began.get(name) != now.get(name) and name != "data.path"
+    ]
+    if changed:
+        raise FolderError(
+            f"cannot resume in {out}: {'; '.join(changed)}."
+            f" Give the command that the run was begun with, or another --out"
+        )
+
+
+def prepare(out: Path, wanted: dict[str, Any], plans: dict[str, str]) -> None:
+    """Make the folder, with config.json first, and the networks' folders with their plans."""
+    out.mkdir(parents=True, exist_ok=True)
+    files.remove_unfinished(out)
+    if not (out / "config.json").exists():
+        files.write_json(out / "config.json", wanted)
+    for place, plan in plans.items():
+        (out / place).mkdir(exist_ok=True)
+        files.write_text(out / place / "plan.json", plan)
+
+
+def _flat(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in fields.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat

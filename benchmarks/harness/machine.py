@@ -1,0 +1,108 @@
+"""Where a run computes: devices, processes and precision, by way of accelerate.
+
+Every process holds the whole data set and draws every random number of a whole batch, then takes its own
+share of the rows. So the batch and its random numbers do not depend on the number of processes.
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import broadcast
+from torch import Tensor, nn
+
+from benchmarks.harness.data import as_floats
+from recipes.experiment import Compute
+from reconfig import ReconfigError
+
+
+class MachineError(ReconfigError):
+    """Something asked for that this machine or installation does not have."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The devices and processes of a run."""
+
+    accelerator: Accelerator
+    compute: Compute
+
+    @property
+    def device(self) -> torch.device:
+        """This process's device."""
+        return self.accelerator.device
+
+    @property
+    def main(self) -> bool:
+        """Whether this process is the one that writes files and prints."""
+        return self.accelerator.is_main_process
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """The model on this device, in the memory layout and compiled as asked for; changed in place."""
+        model.to(self.device)
+        if self.compute.channels_last:
+            model.to(memory_format=torch.channels_last)
+        if self.compute.compile:
+            model.compile()
+        return model
+
+    def floats(self, images: Tensor) -> Tensor:
+        """uint8 images as floats in [0, 1], in the memory layout asked for."""
+        layout = torch.channels_last if self.compute.channels_last else torch.contiguous_format
+        return as_floats(images).contiguous(memory_format=layout)
+
+    def share(self, rows: Tensor) -> Tensor:
+        """This process's part of the rows of a whole batch."""
+        return rows.tensor_split(self.accelerator.num_processes)[self.accelerator.process_index]
+
+    def total(self, value: Tensor) -> Tensor:
+        """The sum of ``value`` over all processes."""
+        return self.accelerator.reduce(value)
+
+    def agree_on_buffers(self, model: nn.Module) -> None:
+        """Give every process the main one's buffers: batch statistics are kept per process while training."""
+        if self.accelerator.num_processes > 1:
+            for buffer in model.buffers():
+                buffer.copy_(broadcast(buffer))
+
+    def hardware(self) -> dict[str, Any]:
+        """What this process computes on, by name, and how many processes there are."""
+        gpu = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else None
+        processes = self.accelerator.num_processes
+        return {"cpu": _cpu_name(), "threads": torch.get_num_threads(), "gpu": gpu, "processes": processes}
+
+
+def start(compute: Compute, tracker: str | None, folder: Path) -> Machine:
+    """The machine as ``compute`` asks for it, with a tracker of accelerate's that logs under ``folder``.
+
+    Raises:
+        MachineError: If the tracker is not installed.
+    """
+    installed = sorted(str(name) for name in get_available_trackers())
+    if tracker is not None and tracker not in installed:
+        raise MachineError(
+            f"the tracker {tracker} is not installed (installed: {', '.join(installed) or 'none'});"
+            f" pip install {tracker}, or leave --tracker out"
+        )
+    accelerator = Accelerator(
+        cpu=compute.device == "cpu",
+        mixed_precision="bf16" if compute.precision == "bf16" else "no",
+        log_with=tracker,
+        project_dir=folder,
+    )
+    return Machine(accelerator, compute)
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return platform.processor()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())

@@ -1,0 +1,63 @@
+"""Train an original network and its reconfigured variant adversarially, and compare them.
+
+    python benchmarks/run.py vgg11 --data PATH
+    python benchmarks/run.py vgg11 --data PATH --train.epochs 30 --out runs/short
+    python benchmarks/run.py vgg11 --data PATH --resume
+    accelerate launch --multi-gpu benchmarks/run.py vgg11 --data PATH
+
+`run.py --help` lists the recipes, `run.py RECIPE --help` the fields of one; every field is a flag.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # recipes and harness are not installed
+
+from benchmarks.harness.options import Options
+from recipes import discover
+from recipes.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class _Run:
+    experiment: Annotated[Experiment, tyro.conf.arg(name="")]
+    options: Annotated[Options, tyro.conf.arg(name="")]
+
+
+def main() -> int:
+    """Run what the command line asks for; the exit code."""
+    choices = {
+        name: (_summary(recipe.__doc__), _Run(recipe(), Options(out=Path("runs") / name)))
+        for name, recipe in discover().items()
+    }
+    wanted = tyro.extras.overridable_config_cli(choices, description=__doc__)
+
+    # Only now, so that --help does not wait for torch.
+    from benchmarks.harness import study
+    from reconfig import ReconfigError
+
+    try:
+        study.run(wanted.experiment, wanted.options)
+    except ReconfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        again = shlex.join(["python", *sys.argv, *([] if wanted.options.resume else ["--resume"])])
+        print(f"\nstopped; to go on: {again}", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _summary(docstring: str | None) -> str:
+    return (docstring or "").strip().splitlines()[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
