@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from torch import nn
+
+import reconfig
+from benchmarks import zoo
+
+pytest.importorskip("torchvision")
+pytest.importorskip("timm")
+
+# Small models that stand for what families do: residuals, concat, channel shuffle, gates, grouped, dense.
+QUICK = ["resnet18", "squeezenet1_1", "shufflenet_v2_x0_5", "mnasnet0_5", "mobilenetv3_small_050", "regnetx_002"]
+
+
+def one(name: str) -> zoo.Entry:
+    return zoo.entries((name,))[0]
+
+
+@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("gamma", [1.0, 1.5])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_small_models_are_right(name: str, gamma: float) -> None:
+    row = zoo.judge(one(name), gamma)
+    assert row.problem_list == []
+    assert not zoo.differs(row)
+    assert row.changed >= 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("entry", zoo.entries(), ids=lambda entry: f"{entry.source}-{entry.name}")
+@pytest.mark.filterwarnings("ignore")
+def test_the_whole_list(entry: zoo.Entry) -> None:
+    row = zoo.judge(entry)
+    assert row.problem_list == []
+
+
+# -- the judge itself: what is wrong must be seen
+
+
+class Net(nn.Module):
+    def __init__(self, first: int = 8, last: int = 20) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, first, 3, 1, 1)
+        self.conv2 = nn.Conv2d(first, last, 3, 2, 1)
+        self.fc = nn.Linear(last, zoo.CLASSES)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.conv2(self.conv1(x).relu()).relu().mean((2, 3)))
+
+
+def judged(result: nn.Module) -> list[str]:
+    model, images = Net(), torch.rand(1, 3, 16, 16)
+    row = zoo.Row("net", "here", "plain", "cnn")
+    stages = reconfig.stages(model, images)
+    plan = reconfig.plan(model, zoo.RULE, example_input=images)
+    zoo.judge_widths(row, zoo.look(model, images), zoo.look(result, images), plan, stages)
+    return row.problem_list
+
+
+def test_the_right_widths_pass() -> None:
+    assert judged(Net(last=8)) == []
+
+
+@pytest.mark.parametrize(
+    ("result", "problem"),
+    [
+        (Net(first=10, last=8), "conv1 of stage 1 goes from 8 to 10"),
+        (Net(last=10), "conv2 of stage 2 goes from 20 to 10"),
+        (Net(), "only 0% of the last stage's convolution weights change"),
+    ],
+)
+def test_wrong_widths_are_seen(result: nn.Module, problem: str) -> None:
+    assert problem in judged(result)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "factor", "divisors", "is_near"),
+    [
+        (512, 205, 0.4, (), True),
+        (512, 256, 0.4, (2, 4), False),
+        (672, 252, 0.4, (42,), True),  # 42 groups
+        (672, 252, 0.4, (2,), False),
+        (2, 1, 0.4, (), True),
+        (64, 64, 0.4, (), False),
+        (32, 32, 0.4, (32,), True),  # at least one channel a group
+    ],
+)
+def test_near_allows_for_divisors(old: int, new: int, factor: float, divisors: tuple[int, ...], is_near: bool) -> None:
+    assert zoo.near(old, new, factor, divisors) is is_near
+
+
+def test_a_fingerprint_sees_every_kind_of_change() -> None:
+    model = Net()
+    marks = zoo.fingerprint(model)
+    assert zoo.fingerprint(model) == marks
+    model.conv1.eval()
+    assert zoo.fingerprint(model) != marks
+    model.conv1.train()
+    with torch.no_grad():
+        model.conv1.bias[0] += 1e-6
+    assert zoo.fingerprint(model) != marks
+    marks = zoo.fingerprint(model)
+    torch.rand(1)
+    assert zoo.fingerprint(model) != marks
+
+
+def test_a_lost_process_loses_one_model() -> None:
+    worker = zoo.Worker(gamma=1.0, limit=0.01)
+    try:
+        row = worker.ask(one("resnet18"))
+        assert row.problem_list == ["not done after 0.01 s"]
+        assert worker.process is None
+    finally:
+        worker.close()
+
+
+def test_an_unknown_name_is_an_error() -> None:
+    with pytest.raises(SystemExit, match=r"not in zoo\.json: resnet19"):
+        zoo.entries(("resnet19",))
+
+
+def test_the_summary_counts() -> None:
+    good = zoo.Row("a", "timm", "f", "cnn", right=True, oracle=zoo.AGREES, groups=10, frozen=1, fvcore_flops="equal")
+    good.reasons = json.dumps({"F.odd at x.py:1 (in a.b)": 1})
+    bad = dataclasses.replace(
+        good, name="b", right=False, problems="broken", oracle="stage 1 is no feature", reasons=""
+    )
+    text = zoo.summary([good, bad])
+    assert "| all | 2 | 1 | 1 of 2 | 2 of 2 | 2 of 20 (10.0%) |" in text
+    assert "| F.odd at x.py:1 | 1 |" in text
+    assert "| b | broken |" in text
+    assert "| b | stage 1 is no feature |" in text
