@@ -12,7 +12,7 @@ from reconfig.errors import BudgetError
 from reconfig.ops import Structure
 from reconfig.rule import Rule, scaled
 from reconfig.stages import Placement
-from reconfig.widths import Extent, Widths, const, constant
+from reconfig.widths import Extent, Widths, constant
 
 Sizes = dict[int, int]
 
@@ -48,7 +48,7 @@ def flops_polynomial(structure: Structure, batch: int) -> Polynomial:
     # What is done to weights (standardisation) is done once, however many examples there are.
     return Polynomial(
         structure.widths,
-        ((cost.factor * (1 if cost.extents[0] == const(batch) else batch), cost.extents) for cost in structure.costs),
+        ((cost.factor * (batch if cost.once else 1), cost.extents) for cost in structure.costs),
     )
 
 

@@ -91,12 +91,18 @@ def clone(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.Modu
             if isinstance(value, Tensor) and not value.is_leaf and id(value) not in memo:
                 memo[id(value)] = value.detach().clone()
         for registry in _hook_registries(module):
-            memo.update({id(hook): None for hook in registry.values() if not _computes_parameters(hook)})
+            memo.update({id(hook): hook for hook in registry.values() if not _computes_parameters(hook)})
     result = copy.deepcopy(model, memo)
     for module in result.modules():
         for registry in _hook_registries(module):
             for key in [key for key, hook in registry.items() if not _computes_parameters(hook)]:
                 del registry[key]
+                for options in (
+                    "_forward_hooks_with_kwargs",
+                    "_forward_hooks_always_called",
+                    "_forward_pre_hooks_with_kwargs",
+                ):
+                    vars(module)[options].pop(key, None)
     return result
 
 
@@ -286,7 +292,7 @@ def _source() -> tuple[str, int]:
     frame = sys._getframe(2)
     while frame is not None:
         name = frame.f_code.co_filename
-        if not name.startswith(_TORCH_FOLDER) and name != __file__:
+        if not name.startswith(_TORCH_FOLDER) and os.path.dirname(name) != os.path.dirname(__file__):
             return name, frame.f_lineno
         frame = frame.f_back  # type: ignore[assignment]
     return "", 0

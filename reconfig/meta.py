@@ -36,7 +36,8 @@ def _plain(tensor: object) -> bool:
 
 
 def _new(like: Tensor, shape: Any = None) -> Tensor:
-    return torch.empty(like.shape if shape is None else shape, dtype=like.dtype, device="meta")
+    with torch._C.DisableTorchFunction():  # it is no call of the model's
+        return torch.empty(like.shape if shape is None else shape, dtype=like.dtype, device="meta")
 
 
 def _rules(rule: Rule, *names: str) -> None:
@@ -97,12 +98,12 @@ def _batch_norm(input: Tensor, weight: Any, bias: Any, mean: Any, var: Any, trai
         return NotImplemented
     if training and input.numel() // input.shape[1] < 2:
         return NotImplemented
-    saved = (input.shape[1],) if training else (0,)
+    saved = (input.shape[1],)
     return _new(input), _new(input, saved), _new(input, saved)
 
 
 def _batch_norm_no_stats(input: Tensor, weight: Any, bias: Any, training: bool, *_: Any) -> Any:
-    return _batch_norm(input, weight, bias, None, None, training)
+    return _batch_norm(input, weight, bias, None, None, training) if training else NotImplemented
 
 
 _rules(_batch_norm, "native_batch_norm", "_native_batch_norm_legit")
@@ -136,7 +137,10 @@ _rules(_layer_norm, "native_layer_norm")
 def _mean(input: Tensor, dims: Any, keepdim: bool = False, *_: Any) -> Any:
     if not _plain(input) or not dims or not input.is_floating_point():
         return NotImplemented
-    gone = {dim % input.dim() for dim in dims}
+    rank = input.dim()
+    gone = {dim % rank for dim in dims}
+    if len(gone) < len(dims) or not all(-rank <= dim < rank for dim in dims):
+        return NotImplemented
     kept = ((axis, size) for axis, size in enumerate(input.shape) if keepdim or axis not in gone)
     return _new(input, tuple(1 if axis in gone else size for axis, size in kept))
 
@@ -145,8 +149,10 @@ _rules(_mean, "mean.dim")
 
 
 def _cat(tensors: Any, dim: int = 0) -> Any:
+    if not tensors or not -tensors[0].dim() <= dim < tensors[0].dim():
+        return NotImplemented
     first = tensors[0]
-    axis = dim % max(1, first.dim())
+    axis = dim % first.dim()
     for other in tensors:
         if not _plain(other) or other.dtype != first.dtype or other.dim() != first.dim():
             return NotImplemented

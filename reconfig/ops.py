@@ -67,9 +67,13 @@ class Attribute:
 
 @dataclass(frozen=True)
 class Cost:
-    """Multiply-adds of one call: ``factor`` times the product of the extents, as fvcore counts them."""
+    """Multiply-adds of one call: ``factor`` times the product of the extents, as fvcore counts them.
+
+    ``once`` for what does not depend on the input (a weight being standardised), however many examples there are.
+    """
 
     factor: int
+    once: bool
     extents: tuple[Extent, ...]
 
 
@@ -84,6 +88,7 @@ class Structure:
     layers: list[Layer] = field(default_factory=list)
     attributes: list[Attribute] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
+    dynamic: set[fx.Node] = field(default_factory=set)  # what depends on the model's input
     reads: dict[tuple[str, int], None] = field(default_factory=dict)
 
 
@@ -113,6 +118,9 @@ class Site:
     def follow(self, own: Extent, extent: Extent) -> None:
         self.widths.follow(own, extent, self.reason)
 
+    def divide(self, extent: Extent, divisor: int) -> Extent:
+        return self.widths.divide(extent, divisor, self.reason)
+
     def freeze(self, *extents: Extent, why: str = "") -> None:
         for extent in extents:
             self.widths.freeze(extent, why or self.reason)
@@ -131,7 +139,8 @@ class Site:
     def count(self, factor: int, *extents: Extent) -> None:
         """The call costs this many multiply-adds. Only the first capture counts: the others repeat it."""
         if self.node.graph is self.structure.captures[0].graph:
-            self.structure.costs.append(Cost(factor, extents))
+            once = self.node not in self.structure.dynamic
+            self.structure.costs.append(Cost(factor, once, extents))
 
     def constant(self) -> Any:
         """The output, as dimensions that never change."""
@@ -183,6 +192,9 @@ def propagate(model: nn.Module, captures: Sequence[Capture]) -> Structure:
 
 def _value(structure: Structure, node: fx.Node, index: int) -> Any:
     shape = node.meta["shape"]
+    given = node.op == "placeholder"  # constants too: one may be the result of a call that nobody sees
+    if given or any(source in structure.dynamic for source in node.all_input_nodes):
+        structure.dynamic.add(node)
     if node.op == "get_attr":
         return Value(shape, structure.params[str(node.target)])
     if node.op == "placeholder":
@@ -305,7 +317,7 @@ def convolution(
         site.tie(out, multiplied or out)
         site.keep(groups=incoming)
     elif groups > 1:
-        site.follow(weight.dims[1], site.widths.divide(incoming, groups))
+        site.follow(weight.dims[1], site.divide(incoming, groups))
         site.read(axis=1)
         site.widths.divisible(out, groups)
     else:
@@ -331,12 +343,19 @@ def transposed_convolution(
     channel = len(input.shape) - len(weight.shape) + 1
     for kernel in weight.dims[2:]:
         site.widths.pin(kernel)
-    site.follow(weight.dims[0], input.dims[channel])
+    incoming = input.dims[channel]
+    site.follow(weight.dims[0], incoming)
     site.read(axis=0)
-    site.widths.divisible(input.dims[channel], groups)
-    out = site.widths.multiply([const(groups), weight.dims[1]])
+    depthwise = groups > 1 and groups == input.shape[channel]
+    if depthwise:
+        # As many groups as channels: they are the input's own.
+        site.keep(groups=incoming)
+        out = site.widths.multiply([incoming, weight.dims[1]])
+    else:
+        site.widths.divisible(incoming, groups)
+        out = site.widths.multiply([const(groups), weight.dims[1]])
     site.count(math.prod(input.shape[channel + 1 :]), *input.dims[:channel], *weight.dims)
-    return _layer(site, input, weight, bias, channel, out or const(groups * weight.shape[1]), depthwise=False)
+    return _layer(site, input, weight, bias, channel, out or const(groups * weight.shape[1]), depthwise)
 
 
 def _layer(
@@ -401,7 +420,7 @@ def batch_norm(
             site.follow(value.dims[0], channels)
     training = kwargs.get("training", args[0] if args else False)
     if site.node.target is F.instance_norm or training is True:
-        site.count(4 if (running_mean if site.node.target is F.instance_norm else weight) is None else 5, *input.dims)
+        site.count(4 if weight is None else 5, *input.dims)
     else:
         site.count(1 if weight is None else 2, *input.dims)
     site.keep(num_features=channels)
@@ -438,7 +457,7 @@ def layer_norm(site: Site, input: Value, normalized_shape: Sequence[int], *args:
 # -- elementwise and reductions ----------------------------------------------------------------------------------------
 
 ELEMENTWISE = _named(
-    *"relu relu_ relu6 leaky_relu leaky_relu_ elu elu_ selu selu_ celu gelu silu mish softplus".split(),
+    *"_weight_norm relu relu_ relu6 leaky_relu leaky_relu_ elu elu_ selu selu_ celu gelu silu mish softplus".split(),
     *"sigmoid sigmoid_ tanh tanh_".split(),
     *"hardtanh hardtanh_ hardswish hardsigmoid hardsigmoid_ logsigmoid softsign rrelu threshold".split(),
     *"dropout dropout_ alpha_dropout feature_dropout feature_alpha_dropout dropout1d dropout2d dropout3d".split(),
@@ -553,7 +572,7 @@ def padding(site: Site, input: Value, pad: Sequence[int], *args: Any, **kwargs: 
 
 @handles(F.pixel_shuffle)
 def pixel_shuffle(site: Site, input: Value, upscale_factor: int) -> Value:
-    return _respaced(site, input, site.widths.divide(input.dims[1], upscale_factor**2))
+    return _respaced(site, input, site.divide(input.dims[1], upscale_factor**2))
 
 
 @handles(F.pixel_unshuffle)
@@ -564,6 +583,14 @@ def pixel_unshuffle(site: Site, input: Value, downscale_factor: int) -> Value:
 
 def _respaced(site: Site, input: Value, channels: Extent) -> Value:
     return Value(site.shape, (input.dims[0], channels, *(const(size) for size in site.shape[2:])))
+
+
+@handles(*_named("channel_shuffle", "native_channel_shuffle"))
+def channel_shuffle(site: Site, input: Value, groups: int) -> Value:
+    if len(site.widths.resolve(input.dims[1])) > 1:
+        site.freeze(input.dims[1])  # the pieces of a concat lie scattered now
+    site.widths.divisible(input.dims[1], groups)
+    return input
 
 
 # -- joining and cutting -----------------------------------------------------------------------------------------------
@@ -627,11 +654,7 @@ def item(site: Site, whole: Any, index: Any) -> Any:
 @handles(Tensor.__getitem__)
 def _sliced(site: Site, input: Value, index: Any) -> Value:
     """Basic indexing cuts the indexed dimensions; indexing by tensors or lists freezes them."""
-    indices = list(index) if isinstance(index, tuple) else [index]
-    if Ellipsis in [i for i in indices if not isinstance(i, Value)]:
-        position = next(n for n, i in enumerate(indices) if i is Ellipsis)
-        taken = sum(i is not None and i is not Ellipsis for i in indices)
-        indices[position : position + 1] = [slice(None)] * (len(input.shape) - taken)
+    indices = _spelled_out(index, len(input.shape))
     if any(not isinstance(i, slice | int | type(None)) or isinstance(i, bool) for i in indices):
         return _gathered(site, input, indices)
     dims: list[Extent] = []
@@ -648,13 +671,23 @@ def _sliced(site: Site, input: Value, index: Any) -> Value:
     return Value(site.shape, (*dims, *input.dims[axis:]))
 
 
+def _spelled_out(index: Any, rank: int) -> list[Any]:
+    """An index with its ellipsis replaced by the slices that it stands for."""
+    indices = list(index) if isinstance(index, tuple) else [index]
+    position = next((n for n, i in enumerate(indices) if i is Ellipsis), None)
+    if position is not None:
+        taken = sum(i is not None and i is not Ellipsis for i in indices)
+        indices[position : position + 1] = [slice(None)] * (rank - taken)
+    return indices
+
+
 def _slice(site: Site, extent: Extent, size: int, index: slice) -> Extent:
     start, stop, step = index.indices(size)
     length = len(range(start, stop, step))
     if length == size:
         return extent
     if step > 1 and start < step and length * step == size:
-        return site.widths.divide(extent, step)
+        return site.divide(extent, step)
     if step != 1 or constant(extent):
         site.freeze(extent)
         return const(length)
@@ -681,7 +714,7 @@ def _gathered(site: Site, input: Value, indices: Sequence[Any]) -> Value:
 @handles(Tensor.__setitem__)
 def assign(site: Site, target: Value, index: Any, source: Any) -> Value:
     if isinstance(source, Value) and len(source.shape) == len(target.shape):
-        indices = index if isinstance(index, tuple) else (index,)
+        indices = _spelled_out(index, len(target.shape))
         for axis, extent in enumerate(source.dims):
             i = indices[axis] if axis < len(indices) else slice(None)
             if isinstance(i, slice) and source.shape[axis] > 1:
@@ -768,7 +801,7 @@ def _split_sum(site: Site, extent: Extent, sizes: list[int]) -> list[Extent] | N
         return [const(sizes[0]), site.widths.resolve((extent[0],))]
     inner = math.prod(sizes[1:])
     if all(isinstance(term[-1], int) and term[-1] % inner == 0 for term in extent):
-        return [site.widths.divide(extent, inner), *(const(size) for size in sizes[1:])]
+        return [site.divide(extent, inner), *(const(size) for size in sizes[1:])]
     return None
 
 
@@ -839,7 +872,7 @@ def matmul(site: Site, left: Value, right: Value) -> Value:
             if value.shape[-back] > 1:
                 dims[-back] = value.dims[-back]
     dims[-2:] = [left.dims[-2], right.dims[-1]]
-    site.count(1, *dims, left.dims[-1])
+    site.count(1, *left.dims, right.dims[-1])
     return Value(site.shape, tuple(dims))
 
 

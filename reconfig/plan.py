@@ -33,7 +33,7 @@ from reconfig.ops import INPUT, OUTPUT, Attribute, Structure, channels_of, propa
 from reconfig.rule import Rule, check_gamma
 from reconfig.stages import HEAD, Placement, place_widths
 from reconfig.surgery import AttributeEdit, follow, materialise, resize
-from reconfig.verify import Mismatch, compare, literal_reason, repair, trains
+from reconfig.verify import Mismatch, compare, literal_reason, repair, trains, upstream
 from reconfig.weights import WEIGHTS, check_weights, reset_own
 from reconfig.widths import Widths
 
@@ -164,7 +164,7 @@ class Plan:
         edit_depth(bones, self.depth)
         resize(bones, self.after, self.attributes)
         self._check_trains(bones, model)
-        with preserved_rng():
+        with preserved_rng(), torch.inference_mode(False):  # tensors made in inference mode could not train
             materialise(bones, model, self.depth, WEIGHTS[self.weights](model, self.depth, self.channels))
             if self.weights == "fresh":
                 reset_own(bones)
@@ -363,7 +363,9 @@ def _agree(reading: _Reading, rule: Rule, gamma: float, target: tuple[int, str] 
         for (path, name), value in changed.items():
             setattr(reading.bones.get_submodule(path), name, value)
         attributes = _attribute_edits(reading.bones, [*structure.attributes, *repairs.made], sizes, structure.widths)
-        changed.update({(edit.path, edit.name): edit.old for edit in attributes})
+        changed.update(
+            {(edit.path, edit.name): vars(reading.bones.get_submodule(edit.path))[edit.name] for edit in attributes}
+        )
         resize(reading.bones, shapes, attributes)
         mismatch = _first_mismatch(reading, sizes)
         if mismatch is None:
@@ -392,7 +394,7 @@ class _Repairs:
             wrong = [attribute for attribute in self.made if attribute.path == mismatch.node.meta["path"]]
             self.made = [attribute for attribute in self.made if attribute not in wrong]
             self._wrong.update(wrong)
-            extents = [attribute.extent for attribute in wrong]
+            extents = [attribute.extent for attribute in wrong] or upstream(structure, captured, mismatch, sizes)
         before = len(structure.widths.frozen)
         for extent in extents:
             structure.widths.freeze(extent, literal_reason(mismatch))
@@ -422,7 +424,7 @@ def _attribute_edits(
         value = vars(bones.get_submodule(path)).get(name)
         followed = follow(value, followers)
         if followed != value:
-            edits.append(AttributeEdit(path, name, value, followed))
+            edits.append(AttributeEdit(path, name, _plain(value), _plain(followed)))
     return tuple(edits)
 
 
@@ -443,6 +445,11 @@ def _channels(structure: Structure, sizes: Sizes) -> Channels:
         sizes={width: widths.sizes[width] for width in sorted(used - changed.keys())},
         reads=tuple(read for read in structure.reads if read[0] in dims),
     )
+
+
+def _plain(value: Any) -> Any:
+    """Lists as tuples, so that a plan is the same after JSON."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 # -- reporting one -----------------------------------------------------------------------------------------------------

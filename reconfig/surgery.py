@@ -59,7 +59,9 @@ def resize(model: nn.Module, shapes: Mapping[str, Shape], attributes: Sequence[A
 
     replace_tensors(model, resized)
     for edit in attributes:
-        setattr(model.get_submodule(edit.path), edit.name, edit.new)
+        module = model.get_submodule(edit.path)
+        kept = getattr(module, edit.name)
+        setattr(module, edit.name, list(edit.new) if isinstance(kept, list) else edit.new)
 
 
 def materialise(

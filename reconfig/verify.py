@@ -138,6 +138,16 @@ def repair(
     return found
 
 
+def upstream(structure: Structure, original: Capture, mismatch: Mismatch, sizes: Sizes) -> list[Extent]:
+    """What changes at the last call before a mismatch around which nothing does: its sizes were computed from it."""
+    lengths = _Lengths(structure, sizes)
+    for node in reversed(original.nodes[: original.nodes.index(mismatch.node)]):
+        changes = _mismatch(structure, lengths, node, None).changes
+        if changes:
+            return [extent for _, extent in changes]
+    return []
+
+
 def _numbers(item: Any) -> set[int]:
     """The whole numbers among the arguments of a call."""
     if isinstance(item, bool):

@@ -153,14 +153,21 @@ class Widths:
         for term in self.resolve(extent):
             if constant((term,)):
                 continue
-            if _numbers(term) % divisor:
+            left = divisor // gcd(_numbers(term), divisor)
+            if left > 1:
                 for part in parts((term,)):
-                    self.divisors[part.width] = lcm(self.divisors[part.width], part.den * divisor)
+                    self.divisors[part.width] = lcm(self.divisors[part.width], part.den * left)
 
-    def divide(self, extent: Extent, divisor: int) -> Extent:
-        """``extent / divisor``, which from now on has to be whole."""
+    def divide(self, extent: Extent, divisor: int, reason: str = "") -> Extent:
+        """``extent / divisor``, which from now on has to be whole; frozen where its terms are not."""
+        if not self._each_divisible(extent, divisor):
+            self.freeze(extent, reason)
+            return const(self.size(extent) // divisor)
         self.divisible(extent, divisor)
         return _merge_constants([_divide_term(term, divisor) for term in self.resolve(extent)])
+
+    def _each_divisible(self, extent: Extent, divisor: int) -> bool:
+        return all(self.size((term,)) % divisor == 0 for term in self.resolve(extent))
 
     def multiply(self, extents: Sequence[Extent]) -> Extent | None:
         """The extent of dimensions flattened into one (outer to inner), or None where no sum of terms can say it."""
@@ -201,7 +208,13 @@ class Widths:
         resolved = self.resolve(extent)
         width = _alone(term)
         free = width is not None and not others and all(part.width != width for part in parts(resolved))
-        if width is not None and free and not constant(resolved) and self.size(own) == self.size(extent):
+        if (
+            width is not None
+            and free
+            and not constant(resolved)
+            and self.size(own) == self.size(extent)
+            and self._each_divisible(resolved, self.divisors[width])
+        ):
             self._bind(width, resolved)
         else:
             self.tie(own, extent, reason)
@@ -303,7 +316,11 @@ class Widths:
             self.divisible((whole,), len(pieces))
             for piece in pieces:
                 self.tie((piece,), (_divide_term(self._current(whole), len(pieces)),), reason)
-        elif (width := _alone(whole)) is not None and all(part.width != width for part in parts(tuple(pieces))):
+        elif (
+            (width := _alone(whole)) is not None
+            and all(part.width != width for part in parts(tuple(pieces)))
+            and self._each_divisible(tuple(pieces), self.divisors[width])
+        ):
             self._bind(width, tuple(pieces))
         else:
             self.freeze((whole, *pieces), reason)
