@@ -1,0 +1,139 @@
+"""Any network, any rule: the result does what its plan says, or a named error says why there is none."""
+
+from __future__ import annotations
+
+import math
+from itertools import cycle
+from typing import Any
+
+import pytest
+import torch
+from graphs import HEADS, PIECES, SIDE, Network, Spec, check
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+import reconfig
+
+SPECS = st.builds(
+    Spec,
+    stem=st.sampled_from([8, 12, 16]),
+    stages=st.lists(
+        st.tuples(
+            st.sampled_from([8, 12, 16, 24]),
+            st.lists(st.sampled_from(sorted(PIECES)), min_size=1, max_size=3).map(tuple),
+        ),
+        min_size=2,
+        max_size=4,
+    ).map(tuple),
+    pooled=st.booleans(),
+    head=st.sampled_from(sorted(HEADS)),
+)
+TERMS = st.integers(3, 15)
+GAMMAS = st.floats(0.3, 2.5) | st.just(1.0)
+
+# The quick run is the same every time and says at once what failed; the thorough one looks for the new and shrinks it.
+quick = settings(
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+thorough = settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def image() -> Tensor:
+    return torch.randn(2, 3, SIDE, SIDE)
+
+
+def any_rule_works(spec: Spec, data: st.DataObject) -> None:
+    """A width rule never fails: what cannot be scaled stays as it is."""
+    model, x = Network(spec), image()
+    stages = reconfig.stages(model, x)
+    rule = "-".join(str(data.draw(TERMS, label="term")) for _ in stages) if len(stages) > 1 else "10-4"
+    check(model, x, rule, gamma=data.draw(GAMMAS, label="gamma"))
+
+
+def depth_and_budget_work_or_say_why(spec: Spec, data: st.DataObject) -> None:
+    model, x = Network(spec), image()
+    stages = reconfig.stages(model, x)
+    rule = "-".join(str(data.draw(TERMS, label="term")) for _ in stages) if len(stages) > 1 else "10-4"
+    if data.draw(st.booleans(), label="with depth") and len(stages) > 1:
+        rule = f"d{'-'.join(str(data.draw(st.integers(1, 3))) for _ in stages)} w{rule}"
+    budget: Any = data.draw(st.sampled_from(["params", "flops", None]) | st.integers(1000, 100_000), label="budget")
+    try:
+        plan, _ = check(model, x, rule, budget=budget)
+    except (reconfig.BudgetError, reconfig.DepthError):
+        return
+    if budget is not None:
+        assert plan.budget == (getattr(plan, f"{budget}_before") if isinstance(budget, str) else budget)
+
+
+def last_stage_shrinks(spec: Spec) -> None:
+    """Of "10-10-4", nothing in the last stage stays as it was unless the plan says so."""
+    model, x = Network(spec), image()
+    last = reconfig.stages(model, x)[-1]
+    plan = reconfig.plan(model, "10-10-4", example_input=x)
+    frozen = {path for item in plan.frozen for path in item.layers}
+    if last.dense:
+        return
+    for path in last.layers:
+        shape = plan.before.get(f"{path}.weight", ())
+        if path not in frozen and len(shape) > 1 and math.prod(shape[1:]) > 9 and shape[0] >= 8:
+            assert plan.after[f"{path}.weight"][0] < shape[0], f"{path} of the last stage keeps {shape[0]} channels"
+
+
+def unchanged(spec: Spec) -> None:
+    """Ratio 1 and gamma 1 change nothing."""
+    model, x = Network(spec), image()
+    plan, result = check(model, x, "10-10-10")
+    assert plan.after == plan.before
+    assert plan.attributes == ()
+    assert not plan.frozen
+    assert (plan.params, plan.flops) == (plan.params_before, plan.flops_before)
+    assert result.state_dict().keys() == model.state_dict().keys()
+
+
+@given(SPECS, st.data())
+@quick
+def test_any_rule_works_on_any_network(spec: Spec, data: st.DataObject) -> None:
+    any_rule_works(spec, data)
+
+
+@given(SPECS, st.data())
+@quick
+def test_depth_and_budget_work_or_say_why(spec: Spec, data: st.DataObject) -> None:
+    depth_and_budget_work_or_say_why(spec, data)
+
+
+@given(SPECS)
+@quick
+def test_the_last_stage_shrinks(spec: Spec) -> None:
+    last_stage_shrinks(spec)
+
+
+@given(SPECS)
+@quick
+def test_ratio_one_changes_nothing(spec: Spec) -> None:
+    unchanged(spec)
+
+
+@pytest.mark.parametrize(("piece", "head"), list(zip(sorted(PIECES), cycle(sorted(HEADS)), strict=False)))
+def test_every_piece_alone(piece: str, head: str) -> None:
+    """The generator itself: each piece runs in each position, and is scaled or frozen by "5-5"."""
+    spec = Spec(8, ((8, (piece,)), (16, (piece, piece))), False, head)
+    plan, _ = check(Network(spec), image(), "5-5")
+    assert plan.params < plan.params_before
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@given(SPECS, st.data())
+@thorough
+def test_two_thousand_networks(spec: Spec, data: st.DataObject) -> None:
+    any_rule_works(spec, data)
+    depth_and_budget_work_or_say_why(spec, data)
+    last_stage_shrinks(spec)
+    unchanged(spec)
