@@ -73,6 +73,14 @@ def tensors_of(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from model.named_buffers()
 
 
+def tensors_by_name(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers under all of their names, shared ones too."""
+    return {
+        **dict(model.named_parameters(remove_duplicate=False)),
+        **dict(model.named_buffers(remove_duplicate=False)),
+    }
+
+
 def clone(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.Module:
     """A deep copy of ``model`` in which every parameter and buffer is ``replace(name, tensor)`` instead of a copy.
 

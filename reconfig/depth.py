@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -134,10 +134,3 @@ def origin(path: str, edits: Sequence[DepthEdit]) -> str:
             if source is not None:
                 return f"{prefix}{source}{dot}{rest}"
     return path
-
-
-def describe(edits: Sequence[DepthEdit]) -> Iterator[str]:
-    """One line for each container whose children change."""
-    for edit in edits:
-        before = len({source for _, source in edit.children})
-        yield f"{edit.container}: {len(edit.children)} children from {before}"

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from reconfig.capture import tensors_by_name
 from reconfig.depth import DepthEdit, origin
 from reconfig.widths import Dims, Extent, Part, Term
 
@@ -46,10 +47,7 @@ class Channels:
 
 def inherit(original: nn.Module, edits: Sequence[DepthEdit], channels: Channels) -> Callable[[str, Tensor], Tensor]:
     """A function that makes the tensor of a name out of the original's."""
-    tensors = {
-        **dict(original.named_parameters(remove_duplicate=False)),
-        **dict(original.named_buffers(remove_duplicate=False)),
-    }
+    tensors = tensors_by_name(original)
     parameters = {
         name: tensors[origin(name, edits)].detach() for name in channels.dims if _is_parameter(tensors, name, edits)
     }

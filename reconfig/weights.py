@@ -15,6 +15,7 @@ from statistics import fmean, pstdev
 import torch
 from torch import Tensor, nn
 
+from reconfig.capture import tensors_by_name
 from reconfig.depth import DepthEdit, origin
 from reconfig.errors import ReconfigError
 from reconfig.inherit import Channels, inherit
@@ -65,10 +66,7 @@ def fresh(original: nn.Module, edits: Sequence[DepthEdit], _: Channels) -> Calla
     Buffers are not drawn: statistics of normalisation start over, others are carried over.
     """
     modules = dict(original.named_modules())
-    tensors = {
-        **dict(original.named_parameters(remove_duplicate=False)),
-        **dict(original.named_buffers(remove_duplicate=False)),
-    }
+    tensors = tensors_by_name(original)
     laws = _laws(modules)
 
     def fill(name: str, shape: Tensor) -> Tensor:
