@@ -52,7 +52,6 @@ from reconfig.plan import read_model  # noqa: E402
 RULE = "10-10-4"
 LAST = 0.4  # the ratio of the rule's last term
 CENSUS_GAMMA = 1.5  # asks every stage to change, so that every frozen width shows
-CLASSES = 1000
 AGREES, GOES_ON = "agrees", "goes on: "
 _TOLERANCE = 0.02  # of a width, for divisors and for widths that are sums of rounded pieces
 _HALF_CHANGED = 0.5
@@ -114,6 +113,10 @@ class Row:
     """Share of the last stage's convolution weights whose shape changed."""
     deviation: float = 0.0
     """Largest distance of a last-stage convolution from its ratio, as a share of its width; divisors make it."""
+    params_miss: float = 0.0
+    """With budget="params", how far the result is from the original's parameters, as a share of them."""
+    flops_miss: float = 0.0
+    """With budget="flops", how far fvcore's count of the result is from its count of the original."""
     groups: int = 0
     """Width groups in stages."""
     frozen: int = 0
@@ -157,9 +160,11 @@ class Sight:
     """One forward pass, seen from outside.
 
     ``order`` has every module path in the order in which the calls returned, ``shapes`` what each returned last.
+    ``divisors`` are what widths may have to be multiples of: groups, heads, halves and quarters.
     """
 
     outputs: tuple[tuple[int, ...], ...]
+    divisors: frozenset[int]
     convolutions: Mapping[str, Convolution]
     shapes: Mapping[str, tuple[int, ...]]
     order: Sequence[str]
@@ -207,7 +212,16 @@ def look(model: nn.Module, images: Tensor) -> Sight:
         for module, mode in modes.items():
             module.training = mode
     finite = all(bool(output.isfinite().all()) for output in outputs)
-    return Sight(tuple(tuple(output.shape) for output in outputs), convolutions, shapes, order, finite)
+    return Sight(
+        tuple(tuple(output.shape) for output in outputs), divisors_of(model), convolutions, shapes, order, finite
+    )
+
+
+def divisors_of(model: nn.Module) -> frozenset[int]:
+    """Numbers of groups and heads in ``model``, with 2 and 4 for halves and quarters."""
+    names = ("groups", "num_groups", "num_heads", "heads")
+    kept = {getattr(module, name, 1) for module in model.modules() for name in names}
+    return frozenset({2, 4} | {number for number in kept if isinstance(number, int) and number > 1})
 
 
 def fingerprint(model: nn.Module) -> tuple[Any, ...]:
@@ -224,19 +238,19 @@ def fingerprint(model: nn.Module) -> tuple[Any, ...]:
     return digest.hexdigest(), states, gradients, repr(model), randomness
 
 
-def train(model: nn.Module, entry: Entry) -> list[str]:
+def train(model: nn.Module, entry: Entry, classes: int) -> list[str]:
     """``train_once`` at the entry's size, or, where not even the original trains at it, at a larger one."""
     try:
-        return train_once(model, torch.rand(2, 3, entry.input_size, entry.input_size))
+        return train_once(model, torch.rand(2, 3, entry.input_size, entry.input_size), classes)
     except Exception:
         try:
-            train_once(build(entry), torch.rand(2, 3, entry.input_size, entry.input_size))
+            train_once(build(entry), torch.rand(2, 3, entry.input_size, entry.input_size), classes)
         except Exception:
-            return train_once(model, torch.rand(2, 3, _LARGER_SIZE, _LARGER_SIZE))
+            return train_once(model, torch.rand(2, 3, _LARGER_SIZE, _LARGER_SIZE), classes)
         raise
 
 
-def train_once(model: nn.Module, images: Tensor) -> list[str]:
+def train_once(model: nn.Module, images: Tensor, classes: int) -> list[str]:
     """A forward and backward pass in training mode; what is wrong with it.
 
     A gradient is dropped as soon as it was looked at, so that large models fit.
@@ -255,7 +269,7 @@ def train_once(model: nn.Module, images: Tensor) -> list[str]:
             parameter.register_post_accumulate_grad_hook(seen)
     model.train()
     outputs = list(tensors_in(model(images)))
-    if any(output.shape[0] != images.shape[0] or output.shape[-1] != CLASSES for output in outputs):
+    if any(output.shape[0] != images.shape[0] or output.shape[-1] != classes for output in outputs):
         problems.append(f"training: outputs of shapes {[tuple(output.shape) for output in outputs]}")
     torch.stack([output.mean() for output in outputs]).sum().backward()
     if not reached:
@@ -283,9 +297,10 @@ def judge_widths(row: Row, before: Sight, after: Sight, plan: reconfig.Plan, sta
     if before.convolutions.keys() != after.convolutions.keys():
         row.blame("other convolutions run than in the original")
         return
-    kept = {layer for frozen in plan.frozen for layer in frozen.layers}
+    whole = {(layer, frozen.width) for frozen in plan.frozen for layer in frozen.layers}
+    tied = {layer for frozen in plan.frozen if frozen.reason.startswith("tied") for layer in frozen.layers}
+    in_part = {layer for frozen in plan.frozen for layer in frozen.layers}
     stage_of = {layer: stage for stage in stages for layer in stage.layers}
-    divisors = {2, 4, *(seen.groups for seen in before.convolutions.values() if not seen.depthwise)}
     total = changed = 0
     for path, old in before.convolutions.items():
         new, stage = after.convolutions[path], stage_of.get(path)
@@ -298,7 +313,7 @@ def judge_widths(row: Row, before: Sight, after: Sight, plan: reconfig.Plan, sta
         if old.depthwise:
             if not new.depthwise:
                 row.blame(f"{path} is no longer depthwise")
-        elif path in kept or old.out == CLASSES:
+        elif ((path, old.out) in whole and path not in tied) or old.out == before.outputs[0][-1]:
             if new.out != old.out:
                 row.blame(f"{path} has to keep its width and goes from {old.out} to {new.out}")
         elif path in stages.stem:
@@ -306,7 +321,11 @@ def judge_widths(row: Row, before: Sight, after: Sight, plan: reconfig.Plan, sta
                 row.blame(f"{path} of the stem goes from {old.out} to {new.out}")
         elif stage is not None:
             factors = {row.gamma * (LAST if last else 1.0), *([row.gamma] if stage.dense else [])}
-            if not any(near(old.out, new.out, factor, divisors) for factor in factors):
+            if path in in_part:  # a sum of widths, some of which keep their size
+                fits = sorted({1.0, row.gamma, row.gamma * LAST})
+                if not fits[0] * old.out * (1 - _TOLERANCE) <= new.out <= fits[-1] * old.out * (1 + _TOLERANCE):
+                    row.blame(f"{path} of stage {stage.index}, kept in part, goes from {old.out} to {new.out}")
+            elif not any(near(old.out, new.out, factor, before.divisors) for factor in factors):
                 row.blame(f"{path} of stage {stage.index} goes from {old.out} to {new.out}")
             elif last:
                 row.deviation = max(row.deviation, min(abs(new.out / old.out - f) for f in factors))
@@ -386,6 +405,25 @@ def census(plan: reconfig.Plan, reading: Any) -> tuple[int, Counter[str]]:
     return len(groups), reasons
 
 
+def fvcore_flops(model: nn.Module, images: Tensor) -> int:
+    """Multiply-adds of ``model`` in eval mode, as fvcore counts them."""
+    analysis = FlopCountAnalysis(model.eval(), images).unsupported_ops_warnings(False)
+    with torch.no_grad():
+        return int(analysis.uncalled_modules_warnings(False).tracer_warnings("none").total())
+
+
+def judge_budgets(row: Row, model: nn.Module, images: Tensor) -> None:
+    """How near budgets are met: parameters by the plan (judged elsewhere), FLOPs as fvcore counts the result."""
+    plan = reconfig.plan(model, RULE, budget="params", example_input=images)
+    row.params_miss = plan.params / plan.params_before - 1
+    plan = reconfig.plan(model, RULE, budget="flops", example_input=images)
+    row.flops_miss = plan.flops / plan.flops_before - 1
+    try:
+        row.flops_miss = fvcore_flops(plan.apply(model), images) / fvcore_flops(model, images) - 1
+    except (RuntimeError, KeyError, AssertionError):  # fvcore cannot trace some hybrids: judge_counts says so
+        return
+
+
 def judge_counts(row: Row, result: nn.Module, plan: reconfig.Plan, images: Tensor) -> None:
     """The plan's parameters and multiply-adds against a count by hand and against fvcore's."""
     row.params_before, row.params, row.flops = plan.params_before, plan.params, plan.flops
@@ -393,11 +431,8 @@ def judge_counts(row: Row, result: nn.Module, plan: reconfig.Plan, images: Tenso
     by_fvcore = parameter_count(result)[""]
     if not plan.params == counted == by_fvcore:
         row.blame(f"planned {plan.params} parameters, has {counted}, fvcore counts {by_fvcore}")
-    result.eval()
     try:
-        analysis = FlopCountAnalysis(result, images).unsupported_ops_warnings(False)
-        with torch.no_grad():
-            flops = int(analysis.uncalled_modules_warnings(False).tracer_warnings("none").total())
+        flops = fvcore_flops(result, images)
     except Exception as error:  # a model that cannot be traced is fvcore's limit, not the result's
         row.fvcore_flops = f"{type(error).__name__}: {_line(error)}"
         return
@@ -417,7 +452,7 @@ def judge(entry: Entry, gamma: float = 1.0) -> Row:
         row.blame("the result's outputs are not finite")
     judge_widths(row, before, after, plan, stages)
     judge_counts(row, result, plan, images)
-    row.blame(*train(result, entry))
+    row.blame(*train(result, entry, before.outputs[0][-1]))
     return row
 
 
@@ -437,6 +472,8 @@ def _rewrite(row: Row, model: nn.Module, images: Tensor) -> tuple[Sight, reconfi
     full = plan if row.gamma == CENSUS_GAMMA else reconfig.plan(model, RULE, gamma=CENSUS_GAMMA, example_input=images)
     row.groups, reasons = census(full, reading)
     row.frozen, row.reasons = reasons.total(), json.dumps(reasons) if reasons else ""
+    if row.gamma == 1:  # a budget solves gamma itself
+        judge_budgets(row, model, images)
     return before, stages, plan, result
 
 
@@ -450,7 +487,7 @@ def judge_peer(entry: Entry, row: Row) -> None:
     ignored = [
         module
         for module in model.modules()
-        if CLASSES in (getattr(module, "out_features", 0), getattr(module, "out_channels", 0))
+        if before.outputs[0][-1] in (getattr(module, "out_features", 0), getattr(module, "out_channels", 0))
     ]
 
     def prune() -> None:
@@ -459,7 +496,7 @@ def judge_peer(entry: Entry, row: Row) -> None:
 
     row.peer_seconds, _ = timed(prune)
     after = look(model, images)
-    problems = train(model, entry)
+    problems = train(model, entry, before.outputs[0][-1])
     if after.outputs != before.outputs:
         problems.append(f"outputs of shapes {after.outputs}")
     if sum(parameter.numel() for parameter in model.parameters()) >= parameters:
@@ -623,6 +660,8 @@ def summary(rows: Sequence[Row]) -> str:
     lines += ["Times are medians; the slowest: " + _slowest(rows), ""]
     if any(row.peer_right for row in rows):
         lines += [_side_by_side(rows), ""]
+    if rows[0].gamma == 1:
+        lines += [_budgets([row for row in rows if row.kind == "cnn" and row.params_before]), ""]
     families = sorted({(row.source, row.family) for row in rows})
     table = [
         [f"{source} {family}", *_figures([row for row in rows if (row.source, row.family) == (source, family)])]
@@ -672,6 +711,19 @@ def _figures(rows: Sequence[Row]) -> list[str]:
 def _slowest(rows: Sequence[Row]) -> str:
     slowest = sorted(rows, key=lambda row: row.apply_seconds)[-3:]
     return ", ".join(f"{row.name} {row.apply_seconds:.1f} s" for row in reversed(slowest))
+
+
+def _budgets(rows: Sequence[Row]) -> str:
+    def say(name: str) -> str:
+        misses = sorted((abs(getattr(row, name)), row.name) for row in rows)
+        worst = ", ".join(f"{model} {miss:.2%}" for miss, model in reversed(misses[-3:]))
+        return f"median miss {statistics.median(miss for miss, _ in misses):.4%}, worst {worst}"
+
+    if not rows:
+        return ""
+    return f"Same parameters as the original, {len(rows)} CNNs: {say('params_miss')}. " + (
+        f"Same FLOPs, as fvcore counts them: {say('flops_miss')}."
+    )
 
 
 def _side_by_side(rows: Sequence[Row]) -> str:

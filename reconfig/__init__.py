@@ -17,6 +17,7 @@ from reconfig.errors import (
     BudgetError,
     CaptureError,
     DepthError,
+    ExportError,
     FrozenError,
     InputError,
     ModelError,
@@ -26,6 +27,7 @@ from reconfig.errors import (
     StageError,
     VerifyError,
 )
+from reconfig.export import load, save
 from reconfig.inputs import check_model
 from reconfig.ops import register
 from reconfig.plan import Plan, make_plan, read_model
@@ -39,6 +41,7 @@ __all__ = [
     "BudgetError",
     "CaptureError",
     "DepthError",
+    "ExportError",
     "FrozenError",
     "InputError",
     "ModelError",
@@ -52,8 +55,10 @@ __all__ = [
     "Stages",
     "VerifyError",
     "apply",
+    "load",
     "plan",
     "register",
+    "save",
     "stages",
 ]
 

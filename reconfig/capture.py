@@ -62,6 +62,11 @@ class Capture:
     training: bool
     error: Exception | None = None
 
+    @property
+    def batch(self) -> int:
+        """Number of examples that it ran on."""
+        return self.inputs[0].shape[0] if self.inputs[0].dim() else 1
+
     def used(self) -> frozenset[str]:
         """Names of the parameters and buffers that took part."""
         return frozenset(node.target for node in self.nodes if node.op == "get_attr" and isinstance(node.target, str))

@@ -43,5 +43,9 @@ class PlanError(ReconfigError):
     """A plan that does not fit the model it is applied to, or that does not parse."""
 
 
+class ExportError(ReconfigError):
+    """A file that a network cannot be written to or read from."""
+
+
 class VerifyError(ReconfigError):
     """The rewritten network does not do what its plan says; nothing is returned."""

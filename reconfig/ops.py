@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
+import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os.path import basename
@@ -139,12 +140,28 @@ class Site:
     def count(self, factor: int, *extents: Extent) -> None:
         """The call costs this many multiply-adds. Only the first capture counts: the others repeat it."""
         if self.node.graph is self.structure.captures[0].graph:
-            once = self.node not in self.structure.dynamic
+            # What is made for as many examples as there are (a position encoding) counts with them.
+            batched = self.widths.size(extents[0]) == self.structure.captures[0].batch
+            once = self.node not in self.structure.dynamic and not batched
             self.structure.costs.append(Cost(factor, once, extents))
 
     def constant(self) -> Any:
         """The output, as dimensions that never change."""
         return _constant(self.shape)
+
+    def made_of_parameters(self, argument: int) -> bool:
+        """Whether this tensor (counted among those of the call) does not depend on the input, and another does."""
+        sources = self.node.all_input_nodes
+        return (
+            self.node in self.structure.dynamic
+            and len(sources) == 2
+            and sources[argument] not in self.structure.dynamic
+        )
+
+    def layer(self, out: Extent, input: Extent, positions: Shape, depthwise: bool = False, kernel: Shape = ()) -> None:
+        """The call makes the channels ``out`` from ``input`` at these positions."""
+        path = self.node.meta["path"]
+        self.structure.layers.append(Layer(self.node, path, self.index, out, input, positions, depthwise, kernel))
 
 
 def _constant(shape: Any) -> Any:
@@ -371,18 +388,7 @@ def _layer(
     ]
     dims[channel] = out
     positions = tuple(size for size, extent in zip(site.shape, dims, strict=True) if constant(extent))
-    site.structure.layers.append(
-        Layer(
-            site.node,
-            site.node.meta["path"],
-            site.index,
-            out,
-            input.dims[channel],
-            positions[channel:],
-            depthwise,
-            weight.shape[2:],
-        )
-    )
+    site.layer(out, input.dims[channel], positions[channel:], depthwise, weight.shape[2:])
     return Value(site.shape, tuple(dims))
 
 
@@ -395,11 +401,8 @@ def linear(site: Site, input: Value, weight: Value, bias: Value | None = None) -
     if bias is not None:
         site.follow(bias.dims[0], out)
     site.keep(in_features=input.dims[last], out_features=out)
-    shape = input.shape[1:last]
     site.count(1, *input.dims, out)
-    site.structure.layers.append(
-        Layer(site.node, site.node.meta["path"], site.index, out, input.dims[last], shape, False, ())
-    )
+    site.layer(out, input.dims[last], input.shape[1:last])
     return Value(site.shape, (*input.dims[:last], out))
 
 
@@ -840,19 +843,20 @@ def squeeze(site: Site, input: Value, *args: Any, **kwargs: Any) -> Value:
 
 @handles(*_named("expand", "expand_as", "broadcast_to"))
 def expand(site: Site, input: Value, *args: Any, **kwargs: Any) -> Value:
+    """New lengths are numbers by now, but may follow a width through ``x.shape``."""
     others = [value for value in _flat((args, kwargs)) if value.shape == site.shape]
-    return elementwise(site, input, *others)
+    target = Value(site.shape, tuple(site.widths.loose(size) for size in site.shape))
+    return elementwise(site, input, *others, target)
 
 
 @handles(*_named("repeat", "tile"))
 def repeat(site: Site, input: Value, *args: Any, **kwargs: Any) -> Value:
+    """Like ``expand`` where a dimension of 1 is repeated; others keep how often they are."""
     new = len(site.shape) - len(input.shape)
+    shape, extents = (1,) * new + input.shape, (const(1),) * new + input.dims
     dims = []
-    for axis, size in enumerate(site.shape):
-        if axis < new:
-            dims.append(const(size))
-            continue
-        repeated = site.widths.multiply([const(size // input.shape[axis - new]), input.dims[axis - new]])
+    for size, old, extent in zip(site.shape, shape, extents, strict=True):
+        repeated = site.widths.loose(size) if old == 1 else site.widths.multiply([const(size // old), extent])
         dims.append(repeated if repeated is not None else const(size))
     return Value(site.shape, tuple(dims))
 
@@ -873,7 +877,50 @@ def matmul(site: Site, left: Value, right: Value) -> Value:
                 dims[-back] = value.dims[-back]
     dims[-2:] = [left.dims[-2], right.dims[-1]]
     site.count(1, *left.dims, right.dims[-1])
+    if site.made_of_parameters(1):
+        site.layer(right.dims[-1], left.dims[-1], left.shape[1:-1])
     return Value(site.shape, tuple(dims))
+
+
+@handles(torch.einsum)
+def einsum(site: Site, equation: Any, *operands: Any) -> Value:
+    """Equal letters have equal lengths; a letter that only a parameter brings makes new channels."""
+    values: list[Value] = list(_flat(operands))
+    if not isinstance(equation, str):
+        result: Value = unknown(site, *values)
+        return result
+    inputs, output = _einsum_letters(equation, [len(value.shape) for value in values])
+    lengths: dict[str, Extent] = {}
+    for letters, value in zip(inputs, values, strict=True):
+        for letter, size, extent in zip(letters, value.shape, value.dims, strict=True):
+            if size > 1 or letter not in lengths:
+                known = lengths.get(letter, const(1))
+                lengths[letter] = extent if known == const(1) else known
+                site.tie(lengths[letter], extent)
+    site.count(1, *lengths.values())
+    for own, other in (0, 1), (1, 0):
+        if len(values) == 2 and site.made_of_parameters(own):
+            new = [letter for letter in output if letter not in inputs[other]]
+            summed = [letter for letter in inputs[own] if letter in inputs[other] and letter not in output]
+            positions = [size for letter, size in zip(output, site.shape, strict=True) if letter not in new]
+            if len(new) == len(summed) == 1:
+                site.layer(lengths[new[0]], lengths[summed[0]], tuple(positions[1:]))
+    return Value(site.shape, tuple(lengths[letter] for letter in output))
+
+
+def _einsum_letters(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
+    """A letter for every dimension of each operand and of the output, dots and a missing output written out."""
+    left, arrow, right = equation.replace(" ", "").partition("->")
+    texts = left.split(",")
+    free = [letter for letter in string.ascii_letters if letter not in equation]
+    longest = max((rank - len(text) + 3 for text, rank in zip(texts, ranks, strict=True) if "..." in text), default=0)
+    dots = "".join(free[:longest])
+    inputs = [
+        text.replace("...", dots[longest - (rank - len(text) + 3) :]) for text, rank in zip(texts, ranks, strict=True)
+    ]
+    named = left.replace("...", "").replace(",", "")
+    implicit = dots + "".join(sorted(letter for letter in set(named) if named.count(letter) == 1))
+    return inputs, right.replace("...", dots) if arrow else implicit
 
 
 @handles(F.scaled_dot_product_attention)
@@ -897,7 +944,7 @@ def factory(site: Site, *args: Any, **kwargs: Any) -> Any:
     """Its sizes are numbers by now, but may follow a width through ``x.shape``: assume so, the second capture tells."""
     if site.shape and isinstance(site.shape[0], tuple):
         return site.constant()
-    return Value(site.shape, tuple(site.widths.fresh(size) for size in site.shape))
+    return Value(site.shape, tuple(site.widths.loose(size) for size in site.shape))
 
 
 def channels_of(extents: Sequence[Extent]) -> set[int]:

@@ -322,7 +322,7 @@ class _Counts:
 
     def __init__(self, reading: _Reading) -> None:
         names = [name for name, _ in reading.bones.named_parameters()]
-        batch = reading.inputs[0].shape[0] if reading.inputs[0].dim() else 1
+        batch = reading.structure.captures[0].batch
         widths = reading.structure.widths
         self.sizes: Sizes = {width: widths.sizes[width] for width in widths.free()}
         self.params = parameter_polynomial(reading.structure, names)

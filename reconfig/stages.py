@@ -3,7 +3,9 @@
 A stage is the run of layers at one resolution, relative to the input. Five decisions refine that (the reasons are in
 Huang et al., NeurIPS 2021, and its published parameter counts):
 
-* the stem, what comes before the first block, keeps its width unless a residual ties it to the first stage;
+* the stem keeps its width unless a residual ties it to the first stage: what comes before the first block, or the
+  module that the author calls so (``stem``, ``patch_embed``). Before that block, convolutions at a resolution between
+  the first one's and the block's are a stage of their own;
 * a 1x1 convolution followed directly by an average pool commutes with it, so it belongs to the stage after the pool;
 * a densely connected stage is scaled by what enters it;
 * a block belongs whole to the stage that its output is in;
@@ -129,8 +131,9 @@ def place_widths(model: nn.Module, structure: Structure, by_hand: Mapping[str, i
             f"{type(model).__name__} has no convolution in its forward: reconfig scales the stages of "
             "convolutional networks"
         )
-    units = _units(model, view)
-    keys = _given_keys(model, view, by_hand) if by_hand else _found_keys(view, units)
+    stem = _named_stem(view)
+    units = [unit for unit in _units(model, view) if unit.start >= stem]
+    keys = _given_keys(model, view, by_hand) if by_hand else _found_keys(view, units, stem)
     return _placement(structure, view, units, keys)
 
 
@@ -190,8 +193,8 @@ class _View:
     def is_head(self, layer: Layer) -> bool:
         """Nothing with positions follows, and the layer sees one, or all at once (a linear layer by another name)."""
         alone = math.prod(layer.shape) == 1 and self.below[layer.node] == 1
-        source = next(node for node in layer.node.all_input_nodes if node in self.dynamic)
-        return alone and (layer.pointwise or math.prod(layer.kernel) == self.area[source])
+        sources = [node for node in layer.node.all_input_nodes if node in self.dynamic]
+        return alone and any(layer.pointwise or math.prod(layer.kernel) == self.area[source] for source in sources)
 
     def joins(self) -> Iterator[tuple[int, fx.Node]]:
         """Nodes that bring two or more feature maps together."""
@@ -323,12 +326,24 @@ def _meet(dominator: Mapping[int, int], left: int, right: int) -> int:
 # -- layers to stages --------------------------------------------------------------------------------------------------
 
 _STEM, _HEAD = -1, -2
+_STEM_NAMES = ("stem", "patch_embed")
 HEAD = "the head"
 
 
-def _found_keys(view: _View, units: Sequence[_Unit]) -> dict[Layer, int]:
+def _named_stem(view: _View) -> int:
+    """Where the module ends that is called a stem and sees the image first; 0 where there is none."""
+    if not view.layers:
+        return 0
+    first = view.layers[0].index
+    named = [call for call in view.capture.calls if call.path.rpartition(".")[2] in _STEM_NAMES]
+    return next((call.stop for call in named if call.start <= first < call.stop), 0)
+
+
+def _found_keys(view: _View, units: Sequence[_Unit], stem: int) -> dict[Layer, int]:
     """The resolution key of the stage of every layer; ``_STEM`` and ``_HEAD`` for those outside."""
-    start = _first_block(view, units)
+    start = max(stem, _first_block(view, units))
+    outer = view.key_of(view.layers[0].node)
+    inner = units[0].key if units else outer
     keys: dict[Layer, int] = {}
     position = 0
     for layer in view.layers:
@@ -339,7 +354,7 @@ def _found_keys(view: _View, units: Sequence[_Unit]) -> dict[Layer, int]:
             keys[layer] = _HEAD
         elif unit is not None:
             keys[layer] = unit.key
-        elif layer.index < start:
+        elif layer.index < stem or (layer.index < start and not outer < view.key_of(layer.node) < inner):
             keys[layer] = _STEM
         else:
             keys[layer] = view.key_of(_commuted(view, layer))

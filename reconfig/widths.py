@@ -76,6 +76,7 @@ class Widths:
         self.divisors: list[int] = []
         self.frozen: dict[int, str] = {}
         self._bound: dict[int, Extent] = {}
+        self._loose: set[int] = set()
 
     # -- values -----------------------------------------------------------------------------------------------------
 
@@ -86,6 +87,12 @@ class Widths:
         self.sizes.append(size)
         self.divisors.append(1)
         return ((Part(len(self.sizes) - 1),),)
+
+    def loose(self, size: int) -> Extent:
+        """A length that a call was given as a number: a width, or a constant, as what it meets turns out to be."""
+        extent = self.fresh(size)
+        self._loose.update(part.width for part in parts(extent))
+        return extent
 
     def size(self, extent: Extent, sizes: Sequence[int] | Mapping[int, int] | None = None) -> int:
         """How long the dimension is, with the model's own sizes or with ``sizes`` (of free widths)."""
@@ -303,7 +310,7 @@ class Widths:
         if first == second:
             return
         if constant(tuple(first)) or constant(tuple(second)):
-            self.freeze((*first, *second), reason)
+            self._hold((*first, *second), reason)
             return
         if len(first) == 1 and len(second) == 1:
             self._equate_terms(first[0], second[0], reason)
@@ -324,6 +331,15 @@ class Widths:
             self._bind(width, tuple(pieces))
         else:
             self.freeze((whole, *pieces), reason)
+
+    def _hold(self, extent: Extent, reason: str) -> None:
+        """Its widths equal numbers: they are frozen, or numbers themselves where they were loose."""
+        for term in extent:
+            width = _alone(term)
+            if width in self._loose:
+                self.pin((term,))
+            else:
+                self.freeze((term,), reason)
 
     def _current(self, term: Term) -> Term:
         resolved = self.resolve((term,))
@@ -386,6 +402,8 @@ class Widths:
     def _bind(self, width: int, extent: Extent) -> None:
         """From now on ``width`` is ``extent``; what was known about it is known about that."""
         self._bound[width] = extent
+        if width not in self._loose:
+            self._loose.difference_update(part.width for part in parts(extent))
         if self.divisors[width] > 1:
             self.divisible(extent, self.divisors[width])
         for part in parts(extent):

@@ -15,6 +15,7 @@ pytest.importorskip("timm")
 
 # Small models that stand for what families do: residuals, concat, channel shuffle, gates, grouped, dense.
 QUICK = ["resnet18", "squeezenet1_1", "shufflenet_v2_x0_5", "mnasnet0_5", "mobilenetv3_small_050", "regnetx_002"]
+CLASSES = 1000
 
 
 def one(name: str) -> zoo.Entry:
@@ -48,7 +49,7 @@ class Net(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(3, first, 3, 1, 1)
         self.conv2 = nn.Conv2d(first, last, 3, 2, 1)
-        self.fc = nn.Linear(last, zoo.CLASSES)
+        self.fc = nn.Linear(last, CLASSES)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.fc(self.conv2(self.conv1(x).relu()).relu().mean((2, 3)))
