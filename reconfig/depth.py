@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
 from reconfig.capture import Capture
 from reconfig.errors import DepthError
+from reconfig.ops import Structure, channels_of
 from reconfig.stages import Stage, Stages
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -19,6 +20,9 @@ _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 @dataclass(frozen=True)
 class DepthEdit:
     """One container's children after the change.
+
+    A module with a forward of its own keeps the names that it calls: a block that is dropped there becomes an identity
+    (its source is ""), and clones stand in a Sequential of the block's name ("block2.0", "block2.1").
 
     Attributes:
         container: module name of the container.
@@ -29,34 +33,73 @@ class DepthEdit:
     children: tuple[tuple[str, str], ...]
 
 
-def depth_edits(model: nn.Module, capture: Capture, stages: Stages, depths: Sequence[int]) -> tuple[DepthEdit, ...]:
-    """The edits that give each stage its number of blocks.
+@dataclass(frozen=True)
+class DenseEdit:
+    """Dense layers dropped from the end of a stage, or its last one cloned.
 
-    A block can be dropped or cloned if it sits in a Sequential, ModuleList or ModuleDict and its output has its
-    input's shape. Blocks are dropped from the end of the stage; the last one is cloned.
+    Attributes:
+        layers: module names, before the edit, of the layers that go, or of the one that is cloned.
+        clones: module names, after the edit, of that one and its clones; each sees what those before it add.
+    """
+
+    layers: tuple[str, ...]
+    clones: tuple[str, ...] = ()
+
+
+def depth_edits(
+    model: nn.Module, capture: Capture, stages: Stages, depths: Sequence[int]
+) -> tuple[tuple[DepthEdit, ...], tuple[DenseEdit, ...]]:
+    """The edits that give each stage its number of blocks, and what they mean for densely connected stages.
+
+    A block can be dropped or cloned if it sits in a Sequential, ModuleList or ModuleDict, or is a numbered attribute
+    (``block2``), and its output has its input's shape; in a densely connected stage, if it is one of its layers.
+    Blocks are dropped from the end of the stage; the last one is cloned.
 
     Raises:
         DepthError: where a stage has no such blocks, or too few.
     """
     contents: dict[str, list[tuple[str, str]]] = {}
+    dense: list[tuple[list[str], int]] = []
     for stage, depth in zip(stages, depths, strict=True):
         extra = depth - len(stage.blocks)
         if extra == 0 and stage.blocks:
             continue
-        repeatable = [path for path in stage.blocks if _repeats(model, capture, path)]
+        repeatable = _repeatable(model, capture, stage)
         needed = -extra if extra < 0 else 1
         if len(repeatable) < needed or not stage.blocks:
             raise _too_few(stage, depth, repeatable)
-        if extra < 0:
-            for path in repeatable[extra:]:
-                children = _children(model, contents, path)
-                children.remove(next(child for child in children if child[1] == _leaf(path)))
+        changed = repeatable[extra:] if extra < 0 else repeatable[-1:]
+        for path in changed:
+            container, leaf = _split(path)
+            children = contents.setdefault(container, _children(model, container))
+            place = max(index for index, child in enumerate(children) if child[1] == leaf)
+            children[place : place + 1] = [] if extra < 0 else [(leaf, leaf), *[("", leaf)] * extra]
+        if stage.dense:
+            dense.append((changed, max(0, extra)))
+    edits = {container: _edit(model, container, children) for container, children in contents.items()}
+    return tuple(edits.values()), tuple(_dense_edit(edits, changed, clones) for changed, clones in dense)
+
+
+def _edit(model: nn.Module, container: str, children: list[tuple[str, str]]) -> DepthEdit:
+    if _is_container(model, container):
+        return DepthEdit(container, _named(children))
+    sources = [source for _, source in children]
+    kept = []
+    for name in model.get_submodule(container)._modules:
+        count = sources.count(name)
+        if count > 1:
+            kept += [(f"{name}.{number}", name) for number in range(count)]
         else:
-            children = _children(model, contents, repeatable[-1])
-            source = _leaf(repeatable[-1])
-            last = max(index for index, child in enumerate(children) if child[1] == source)
-            children[last + 1 : last + 1] = [("", source)] * extra
-    return tuple(DepthEdit(container, _named(children)) for container, children in contents.items())
+            kept.append((name, name if count else ""))
+    return DepthEdit(container, tuple(kept))
+
+
+def _dense_edit(edits: Mapping[str, DepthEdit], changed: Sequence[str], clones: int) -> DenseEdit:
+    if not clones:
+        return DenseEdit(tuple(changed))
+    container, leaf = _split(changed[0])
+    names = [name for name, source in edits[container].children if source == leaf]
+    return DenseEdit(tuple(changed), tuple(_join(container, name) for name in names))
 
 
 def _too_few(stage: Stage, depth: int, repeatable: Sequence[str]) -> DepthError:
@@ -69,30 +112,42 @@ def _too_few(stage: Stage, depth: int, repeatable: Sequence[str]) -> DepthError:
     fixed = [path for path in stage.blocks if path not in repeatable]
     return DepthError(
         f"stage {stage.index} has {len(stage.blocks)} blocks and cannot have {depth}: only blocks whose output has the "
-        "input's shape and that sit in a Sequential, ModuleList or ModuleDict can be dropped or cloned, "
-        f"which {', '.join(fixed)} "
+        "input's shape and that sit in a Sequential, ModuleList or ModuleDict, or are numbered attributes, can be "
+        f"dropped or cloned, which {', '.join(fixed)} "
         f"{'does' if len(fixed) == 1 else 'do'} not; "
         + (f"the least here is {len(fixed)}" if repeatable else f"keep {len(stage.blocks)}")
     )
 
 
-def _repeats(model: nn.Module, capture: Capture, path: str) -> bool:
-    calls = [call for call in capture.calls if call.path == path]
-    container = model.get_submodule(path.rpartition(".")[0])
-    return isinstance(container, _CONTAINERS) and all(
-        len(call.inputs) == 1 and call.inputs == call.outputs for call in calls
-    )
+def _repeatable(model: nn.Module, capture: Capture, stage: Stage) -> list[str]:
+    """Blocks of the stage that can be dropped or cloned."""
+    found = []
+    for path in stage.blocks:
+        container, leaf = _split(path)
+        calls = [call for call in capture.calls if call.path == path]
+        same = all(len(call.inputs) == 1 and call.inputs == call.outputs for call in calls)
+        if _is_container(model, container):
+            found += [path] if same or stage.dense else []
+        elif same and re.search(r"\d$", leaf):
+            found.append(path)
+    return found[1:] if stage.dense else found  # a dense stage without a layer is none
 
 
-def _leaf(path: str) -> str:
-    return path.rpartition(".")[2]
+def _is_container(model: nn.Module, path: str) -> bool:
+    return isinstance(model.get_submodule(path), _CONTAINERS)
 
 
-def _children(model: nn.Module, contents: dict[str, list[tuple[str, str]]], path: str) -> list[tuple[str, str]]:
-    container = path.rpartition(".")[0]
-    if container not in contents:
-        contents[container] = [(name, name) for name in model.get_submodule(container)._modules]
-    return contents[container]
+def _split(path: str) -> tuple[str, str]:
+    container, _, leaf = path.rpartition(".")
+    return container, leaf
+
+
+def _join(container: str, name: str) -> str:
+    return f"{container}.{name}" if container else name
+
+
+def _children(model: nn.Module, container: str) -> list[tuple[str, str]]:
+    return [(name, name) for name in model.get_submodule(container)._modules]
 
 
 def _named(children: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
@@ -120,17 +175,67 @@ def edit_depth(model: nn.Module, edits: Sequence[DepthEdit]) -> None:
         used: set[str] = set()
         container._modules.clear()
         for name, source in edit.children:
-            container._modules[name] = copy.deepcopy(old[source]) if source in used else old[source]
+            block = old[source] if source else nn.Identity()
+            if source in used:
+                block = copy.deepcopy(block)
             used.add(source)
+            first, _, inner = name.partition(".")
+            if inner:
+                sequence = container._modules.setdefault(first, nn.Sequential())
+                assert isinstance(sequence, nn.Sequential)
+                sequence.append(block)  # type: ignore[arg-type]
+            else:
+                container._modules[name] = block
+
+
+def dense_changes(structure: Structure, edit: DenseEdit) -> Iterator[tuple[str, dict[int, int]]]:
+    """Sizes of widths that differ after a ``DenseEdit``, of which ``structure`` tells for the network before it.
+
+    Yields (module, sizes): inside this module ("" is the whole network) the tensors of the modules they come from are
+    as long as their extents say with these sizes. A later pair is the exception to an earlier one.
+    """
+    widths = structure.widths
+    made = set().union(*(_made_inside(structure, path) for path in edit.layers))
+    if not edit.clones:
+        yield "", dict.fromkeys(made, 0)
+        return
+    (source,) = edit.layers
+    grown = made & _used(structure, [name for name in structure.params if not within(name, source)])
+    entering = min(_used(structure, [name for name in structure.params if within(name, source)]) - made)
+    growth = sum(widths.sizes[width] for width in grown)
+    yield "", {width: widths.sizes[width] * len(edit.clones) for width in grown}
+    for number, clone in enumerate(edit.clones):
+        own = {width: widths.sizes[width] for width in grown}
+        yield clone, own | {entering: widths.sizes[entering] + number * growth}
+
+
+def _made_inside(structure: Structure, path: str) -> set[int]:
+    """Widths that only layers inside this module make."""
+    inside: set[int] = set()
+    outside: set[int] = set()
+    for layer in structure.layers:
+        made = channels_of([structure.widths.resolve(layer.out)])
+        (inside if within(layer.path, path) else outside).update(made)
+    return inside - outside
+
+
+def _used(structure: Structure, names: Sequence[str]) -> set[int]:
+    return channels_of([structure.widths.resolve(extent) for name in names for extent in structure.params[name]])
+
+
+def within(name: str, path: str) -> bool:
+    """Whether a name is of this module or of something inside it."""
+    return not path or name == path or name.startswith(path + ".")
 
 
 def origin(path: str, edits: Sequence[DepthEdit]) -> str:
     """The name that a module or parameter of the edited model had in the original."""
     for edit in edits:
         prefix = edit.container + "." if edit.container else ""
-        if path.startswith(prefix):
-            child, dot, rest = path[len(prefix) :].partition(".")
-            source = dict(edit.children).get(child)
-            if source is not None:
-                return f"{prefix}{source}{dot}{rest}"
+        if not path.startswith(prefix):
+            continue
+        rest = path[len(prefix) :]
+        for name, source in edit.children:
+            if source and within(rest, name):
+                return f"{prefix}{source}{rest[len(name) :]}"
     return path

@@ -77,7 +77,7 @@ def save(model: nn.Module, path: str | os.PathLike[str], plan: Plan | None = Non
     try:
         safetensors.torch.save_file(tensors, unfinished, metadata)
         os.replace(unfinished, path)
-    except OSError as error:
+    except (OSError, safetensors.SafetensorError) as error:
         raise ExportError(f"cannot write {path}: {error}") from error
     finally:
         unfinished.unlink(missing_ok=True)
@@ -108,6 +108,10 @@ def load(path: str | os.PathLike[str], factory: Callable[[], nn.Module]) -> nn.M
         if not isinstance(original, nn.Module):
             made = type(original).__name__
             raise ExportError(f"factory returned {made}, not a network: reconfig.load(path, lambda: Net(...))")
+        another = f"{path} is of another architecture than the factory makes"
+        if plan is not None:
+            shapes = {name: tuple(tensor.shape) for name, tensor in tensors_of(original)}
+            _same(plan.before, shapes, another, "the plan", "the network")
         model = original if plan is None else _apply(path, plan, original)
         wanted = _saved(model)
         _same(
@@ -116,7 +120,7 @@ def load(path: str | os.PathLike[str], factory: Callable[[], nn.Module]) -> nn.M
                 name: (_DTYPES.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape))
                 for name, tensor in wanted.items()
             },
-            f"{path} is of another architecture than the factory makes",
+            another,
             "the file",
             "the network",
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -24,9 +24,9 @@ from reconfig.budget import (
     solve_gamma,
 )
 from reconfig.capture import Capture, Shape, capture, preserved_rng, skeleton, tensors_of
-from reconfig.depth import DepthEdit, depth_edits, edit_depth
+from reconfig.depth import DenseEdit, DepthEdit, dense_changes, depth_edits, edit_depth, origin, within
 from reconfig.draw import plan_svg, plan_table
-from reconfig.errors import BudgetError, FrozenError, PlanError, VerifyError
+from reconfig.errors import BudgetError, DepthError, FrozenError, PlanError, VerifyError
 from reconfig.inherit import Channels, Resized, read_extents
 from reconfig.inputs import Probe, check_model, probe
 from reconfig.ops import INPUT, OUTPUT, Attribute, Structure, channels_of, propagate
@@ -262,7 +262,7 @@ def make_plan(
         raise BudgetError(f"gamma={gamma:g} and budget={budget!r}: a budget solves for gamma, so give one of the two")
     original = read_model(model, example_input, stages)
     before = {name: tuple(tensor.shape) for name, tensor in tensors_of(model)}
-    edited, edits = _with_depth(original, parsed, stages)
+    edited, edits, numbers = _with_depth(original, parsed, stages, weights)
     counts = _Counts(edited)
     own = _Counts(original)
     target = None
@@ -285,7 +285,7 @@ def make_plan(
         before=before,
         after=result.shapes,
         depth=edits,
-        attributes=result.attributes,
+        attributes=numbers + result.attributes,
         inputs=tuple((tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")) for tensor in original.inputs),
         channels=_channels(edited.structure, result.sizes),
         device=original.inputs[0].device.type,
@@ -301,20 +301,56 @@ def make_plan(
 
 
 def _with_depth(
-    original: _Reading, rule: Rule, stages: Mapping[str, int] | None
-) -> tuple[_Reading, tuple[DepthEdit, ...]]:
-    """The reading after the rule's depth edits, on a skeleton of its own; the same where there are none."""
+    original: _Reading, rule: Rule, stages: Mapping[str, int] | None, weights: str
+) -> tuple[_Reading, tuple[DepthEdit, ...], tuple[AttributeEdit, ...]]:
+    """The reading after the rule's depth edits, on a skeleton of its own; the same where there are none.
+
+    With it the numbers that modules keep about concats which dense layers joined or left.
+    """
     found = original.placement.stages
     depths = rule.depths(len(found))
-    edits = depth_edits(original.bones, original.structure.captures[0], found, depths) if depths else ()
+    edits, dense = depth_edits(original.bones, original.structure.captures[0], found, depths) if depths else ((), ())
     if not edits:
-        return original, ()
+        return original, (), ()
+    if dense and weights == "inherit":
+        raise DepthError(
+            f"rule {rule} changes the number of dense layers, and what reads their concat has no weights to inherit: "
+            "give weights='fresh', or a rule of widths alone"
+        )
     bones = skeleton(original.bones, original.inputs[0].device.type)
     edit_depth(bones, edits)
+    numbers = _regrow(bones, original.structure, edits, dense) if dense else ()
     first = capture(bones, original.inputs)
     if first.error is not None:
         raise VerifyError(f"with the depth of rule {rule} the model does not run: {first.error}") from first.error
-    return _read_probe(Probe(bones, original.inputs, first), stages), edits
+    return _read_probe(Probe(bones, original.inputs, first), stages), edits, numbers
+
+
+def _regrow(
+    bones: nn.Module, structure: Structure, edits: Sequence[DepthEdit], dense: Sequence[DenseEdit]
+) -> tuple[AttributeEdit, ...]:
+    """Give what reads the concats of dense layers its new length, in place; the numbers that modules keep of it."""
+    widths = structure.widths
+    own = {width: widths.sizes[width] for width in widths.free()}
+    changes = [change for edit in dense for change in dense_changes(structure, edit)]
+
+    def sizes(name: str) -> Sizes:
+        return own | {width: size for module, new in changes if within(name, module) for width, size in new.items()}
+
+    shapes = {
+        name: tuple(widths.size(extent, sizes(name)) for extent in structure.params[origin(name, edits)])
+        for name, _ in tensors_of(bones)
+        if origin(name, edits) in structure.params
+    }
+    kept: dict[str, list[Attribute]] = {}
+    for attribute in structure.attributes:
+        kept.setdefault(attribute.path, []).append(attribute)
+    numbers: list[AttributeEdit] = []
+    for path, _ in bones.named_modules():
+        here = [replace(attribute, path=path) for attribute in kept.get(origin(path, edits), ())]
+        numbers += _attribute_edits(bones, here, sizes(path), widths)
+    resize(bones, shapes, numbers)
+    return tuple(numbers)
 
 
 class _Counts:

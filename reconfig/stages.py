@@ -507,11 +507,9 @@ def _stage(
     resolution: tuple[int, ...],
 ) -> Stage:
     layers = [layer for layer in view.layers if keys[layer] == key]
-    blocks = tuple(
-        dict.fromkeys(
-            unit.path for unit in units if unit.path and any(unit.start <= layer.index < unit.stop for layer in layers)
-        )
-    )
+    found = [unit for unit in units if unit.path and any(unit.start <= layer.index < unit.stop for layer in layers)]
+    paths = [path for unit in found for path in (_dense_layers(view, unit) if dense else (unit.path,))]
+    blocks = tuple(dict.fromkeys(paths))
     positions = math.prod(view.input_shape) / max(1, math.prod(resolution))
     return Stage(
         index=index + 1,
@@ -522,6 +520,20 @@ def _stage(
         layers=tuple(dict.fromkeys(layer.path for layer in layers)),
         dense=dense,
     )
+
+
+def _dense_layers(view: _View, unit: _Unit) -> list[str]:
+    """The layers of a dense block, which are its stage's blocks; the unit itself where it is one layer."""
+    inner = [
+        call.path
+        for call in view.capture.calls
+        if unit.start <= call.start and call.stop <= unit.stop and call.path.rpartition(".")[0] == unit.path
+    ]
+    return inner if len(inner) > 1 and all(_has_layers(view, path) for path in inner) else [unit.path]
+
+
+def _has_layers(view: _View, path: str) -> bool:
+    return any(layer.path.startswith(path + ".") for layer in view.layers)
 
 
 def _output(structure: Structure, view: _View, layers: Sequence[Layer]) -> tuple[Extent, tuple[int, ...]]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
+from graphs import check
 from torch import Tensor, nn
 
 import reconfig
@@ -241,7 +244,6 @@ def test_a_depth_that_is_already_there_changes_nothing() -> None:
             "d3-4-5",
             r"stage 3 has 4 blocks and cannot have 5: only blocks whose output has the input's shape",
         ),
-        (zoo.densenet121, "d6-12-24-17", r"stage 4 has 16 blocks and cannot have 17"),
         (
             lambda: zoo.wrn(10, 2),
             "d1-1-2",
@@ -255,14 +257,6 @@ def test_depths_that_cannot_be(factory, rule: str, message: str) -> None:  # typ
 
 
 def test_named_blocks_are_cloned_under_the_next_name() -> None:
-    class Block(nn.Module):
-        def __init__(self, width: int) -> None:
-            super().__init__()
-            self.conv = nn.Conv2d(width, width, 3, padding=1)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return x + self.conv(x).relu()
-
     class Named(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -280,6 +274,77 @@ def test_named_blocks_are_cloned_under_the_next_name() -> None:
     result = reconfig.apply(model, reconfig.Rule(depth=(4,)), example_input=IMAGE)
     assert list(result.stage) == ["block1", "block2", "block3", "block4", "exit"]
     assert list(reconfig.apply(model, reconfig.Rule(depth=(1,)), example_input=IMAGE).stage) == ["block1", "exit"]
+
+
+class Block(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv(x).relu()
+
+
+class Numbered(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.block1, self.block2, self.block3 = Block(8), Block(8), Block(8)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.block3(self.block2(self.block1(self.stem(x)))).mean((2, 3)))
+
+
+def test_numbered_attributes_keep_their_names() -> None:
+    model = Numbered()
+    fewer = reconfig.apply(model, reconfig.Rule(depth=(1,)), example_input=IMAGE)
+    assert isinstance(fewer.block2, nn.Identity)
+    assert isinstance(fewer.block3, nn.Identity)
+    assert fewer(IMAGE).shape == (len(IMAGE), 2)
+    plan = reconfig.plan(model, reconfig.Rule(depth=(5,)), example_input=IMAGE, weights="inherit")
+    assert plan == reconfig.Plan.from_json(plan.to_json())
+    more = plan.apply(model)
+    assert list(more.block3.state_dict()) == [f"{n}.conv.{leaf}" for n in range(3) for leaf in ("weight", "bias")]
+    for clone in more.block3:
+        assert torch.equal(clone.conv.weight, model.block3.conv.weight)
+    assert torch.equal(more.block2.conv.weight, model.block2.conv.weight)
+
+
+def dense_factories() -> list[Any]:
+    from torchvision.models import DenseNet
+
+    return [
+        pytest.param(lambda layers: zoo.densenet.DenseNet(layers, growth=8), id="zoo"),
+        pytest.param(lambda layers: DenseNet(8, layers, 16, num_classes=10), id="torchvision"),
+    ]
+
+
+@pytest.mark.parametrize("factory", dense_factories())
+@pytest.mark.parametrize("depth", [1, 2, 6])
+def test_dense_layers_leave_and_join_the_concats(factory: Callable[[tuple[int, ...]], nn.Module], depth: int) -> None:
+    x = torch.rand(2, 3, 64, 64)
+    plan = reconfig.plan(factory((2, 3, 4)), f"d2-3-{depth}", example_input=x)
+    result, by_hand = plan.apply(factory((2, 3, 4))), factory((2, 3, depth))
+    assert [(name, t.shape) for name, t in result.state_dict().items()] == [
+        (name, t.shape) for name, t in by_hand.state_dict().items()
+    ]
+    assert [repr(m) for m in result.modules()] == [repr(m) for m in by_hand.modules()]
+    assert plan.stages[-1].blocks == (4, depth)
+
+
+@pytest.mark.parametrize("factory", dense_factories())
+def test_dense_layers_of_an_early_stage_change_only_what_reads_their_concat(factory: Any) -> None:
+    x, model = torch.rand(2, 3, 64, 64), factory((2, 3, 4))
+    check(model, x, "d3-1-4", gamma=1.5)
+    plan = reconfig.plan(model, "d3-1-4", example_input=x)
+    widths = [stage.width for stage in plan.stages]
+    assert [new - old for old, new in widths] == [8, -16, 0]
+
+
+def test_dense_layers_have_no_weights_to_inherit() -> None:
+    with pytest.raises(reconfig.DepthError, match=r"rule d2-1 changes the number of dense layers, .* weights='fresh'"):
+        reconfig.plan(zoo.densenet.DenseNet((2, 2), growth=8), "d2-1", weights="inherit")
 
 
 # -- speed -------------------------------------------------------------------------------------------------------------
