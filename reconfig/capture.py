@@ -12,6 +12,7 @@ import operator
 import os
 import random
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ from reconfig.errors import CaptureError
 from reconfig.meta import FastShapes
 
 _TORCH_FOLDER = os.path.dirname(torch.__file__) + os.sep
+_OWN_FOLDER = os.path.dirname(__file__) + os.sep
+_OWN_NETWORKS = os.path.join(_OWN_FOLDER, "zoo") + os.sep
 _WRITES_IN_PLACE = (Tensor.__setitem__, Tensor.copy_)
 
 Shape = tuple[int, ...]
@@ -99,6 +102,10 @@ def clone(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.Modu
             new = nn.Parameter(new, requires_grad=tensor.requires_grad)
         memo[id(tensor)] = new
     for module in model.modules():
+        # Every module keeps a dozen empty registries, which deepcopy is slow at.
+        memo.update(
+            {id(value): OrderedDict() for value in vars(module).values() if type(value) is OrderedDict and not value}
+        )
         # A computed weight kept as a plain attribute (old-style weight_norm) has a history, which cannot be copied.
         for value in vars(module).values():
             if isinstance(value, Tensor) and not value.is_leaf and id(value) not in memo:
@@ -305,7 +312,7 @@ def _source() -> tuple[str, int]:
     frame = sys._getframe(2)
     while frame is not None:
         name = frame.f_code.co_filename
-        if not name.startswith(_TORCH_FOLDER) and os.path.dirname(name) != os.path.dirname(__file__):
+        if not name.startswith((_TORCH_FOLDER, _OWN_FOLDER)) or name.startswith(_OWN_NETWORKS):
             return name, frame.f_lineno
         frame = frame.f_back  # type: ignore[assignment]
     return "", 0

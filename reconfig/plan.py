@@ -147,7 +147,7 @@ class Plan:
             if data.pop("format") != _FORMAT:
                 raise ValueError("of another format")
             return cls(**{name: _read(name, value) for name, value in data.items()})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise PlanError(
                 f"this is not a plan written by Plan.to_json(): {error}; make one with reconfig.plan(model, ...)"
             ) from error
@@ -263,8 +263,8 @@ def make_plan(
     original = read_model(model, example_input, stages)
     before = {name: tuple(tensor.shape) for name, tensor in tensors_of(model)}
     edited, edits, numbers = _with_depth(original, parsed, stages, weights)
-    counts = _Counts(edited)
     own = _Counts(original)
+    counts = _Counts(edited) if edits else own
     target = None
     if budget is not None:
         target = as_number(budget, {"params": lambda: own.params(own.sizes), "flops": lambda: own.flops(own.sizes)})
