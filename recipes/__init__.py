@@ -23,7 +23,7 @@ def discover() -> dict[str, Recipe]:
     """
     recipes: dict[str, Recipe] = {}
     for name in sorted(module.name for module in pkgutil.iter_modules(__path__)):
-        if name == "experiment":
+        if name in ("experiment", "sweeps"):
             continue
         recipe = getattr(importlib.import_module(f"{__name__}.{name}"), name, None)
         if not callable(recipe):

@@ -35,6 +35,16 @@ Ratio = Annotated[
 """An exact number: written 8/255 (or 0.03) on the command line, and as a fraction in tables and JSON."""
 
 
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, not {value}")
+
+
+def _positive(name: str, value: float | Fraction) -> None:
+    if not value > 0:  # NaN as well
+        raise ValueError(f"{name} must be above 0, not {value}")
+
+
 @dataclass(frozen=True)
 class Network:
     """A factory of reconfig.zoo, and what to make of its network."""
@@ -66,6 +76,11 @@ class Data:
     path: Annotated[str | None, tyro.conf.arg(aliases=["--data"])] = None
     """A folder (Hugging Face parquet, cifar-10-batches-py, or train/ and test/ class folders) or the word
     digits. Without it the environment variable RECONFIG_DATA counts."""
+    extra: str | None = None
+    """A file of more training images with (pseudo-)labels: parquet, npz (image [N, H, W, 3], label [N]), or the
+    public 500K pickle (data, extrapolated_targets). A part of every batch is then drawn from it."""
+    extra_part: Ratio = Fraction(1, 2)
+    """The part of every batch that comes from the extra images."""
     train_limit: int | None = None
     """Use only the first so many training images."""
     test_limit: int | None = None
@@ -81,6 +96,8 @@ class Data:
         for name in ("train_limit", "test_limit"):
             if getattr(self, name) is not None:
                 _at_least(f"data.{name}", getattr(self, name), 1)
+        if not 0 < self.extra_part < 1:
+            raise ValueError(f"data.extra_part is a part of each batch, between 0 and 1, not {self.extra_part}")
         _at_least("data.hold_out", self.hold_out, 1)
         _at_least("data.crop_padding", self.crop_padding, 0)
 
@@ -115,19 +132,41 @@ class Attack:
 
 
 @dataclass(frozen=True)
-class Train:
-    """Adversarial training by SGD with a stepwise learning rate."""
+class WeightPerturbation:
+    """Adversarial weight perturbation (Wu et al., 2020): each step is taken at the worst weights nearby."""
 
-    method: Literal["sat"] = "sat"
-    """sat: cross-entropy on adversarial images (Madry et al., 2018)."""
+    gamma: float = 0.0
+    """Largest length of a layer's perturbation in lengths of the layer's weights; 0 for none. Wu et al. take
+    0.01 with SAT and 0.005 with TRADES."""
+    warmup: int = 0
+    """Epochs before it begins."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.gamma < 1:
+            raise ValueError(f"train.awp.gamma must be at least 0 and below 1, not {self.gamma}")
+        _at_least("train.awp.warmup", self.warmup, 0)
+
+
+@dataclass(frozen=True)
+class Train:
+    """Adversarial training by SGD. The defaults are the paper's for SAT; for the other methods see TRAINING."""
+
+    method: Literal["sat", "trades", "mart", "rst", "fast"] = "sat"
+    """sat (Madry et al., 2018), trades (Zhang et al., 2019), mart (Wang et al., 2020), rst (Carmon et al., 2019;
+    needs --data.extra) or fast (Wong et al., 2020). Other fields stay as they are; TRAINING has each method's own."""
+    beta: float = 6.0
+    """Weight of the robust term in TRADES, RST and MART."""
     epochs: int = 100
     """Passes over the training images."""
     batch: int = 128
     """Images in a step, over all processes together."""
     lr: float = 0.1
-    """Learning rate of the first epoch."""
+    """The highest learning rate."""
+    schedule: Literal["step", "cosine", "cyclic"] = "step"
+    """step: lr, decayed at milestones. cosine: from lr to 0 along half a wave. cyclic: from 0 to lr in the first
+    half and back to 0 in the second."""
     milestones: tuple[Ratio, ...] = (Fraction(3, 4), Fraction(9, 10))
-    """Where the rate decays, as parts of the epochs: 75 and 90 of 100."""
+    """Where the step schedule decays, as parts of the epochs: 75 and 90 of 100."""
     decay: float = 0.1
     """Factor on the rate at each milestone."""
     momentum: float = 0.9
@@ -138,33 +177,80 @@ class Train:
     """Largest norm of the whole gradient."""
     attack: Attack = field(default_factory=Attack)
     """The attack that makes the training images."""
+    awp: WeightPerturbation = field(default_factory=WeightPerturbation)
+    """Adversarial weight perturbation, with any method."""
+    average: float = 0.0
+    """Decay of a running mean of the weights, such as 0.995, which is then the network that is measured, selected
+    and saved; 0 for none."""
 
     def __post_init__(self) -> None:
         _at_least("train.epochs", self.epochs, 1)
         _at_least("train.batch", self.batch, 1)
-        for name in ("lr", "decay"):
+        for name in ("beta", "lr", "decay"):
             _positive(f"train.{name}", getattr(self, name))
         for part in self.milestones:
             if not 0 < part <= 1:
                 raise ValueError(f"train.milestones are parts of the epochs, above 0 and up to 1, not {part}")
         if self.grad_clip is not None:
             _positive("train.grad_clip", self.grad_clip)
+        if not 0 <= self.average < 1:
+            raise ValueError(f"train.average must be at least 0 and below 1, not {self.average}")
+
+
+TRAINING: dict[str, Train] = {
+    "sat": Train(),
+    "trades": Train(method="trades", grad_clip=None),
+    "mart": Train(method="mart"),
+    "rst": Train(method="rst", epochs=400, batch=256, schedule="cosine", weight_decay=5e-4, grad_clip=None),
+    # The CIFAR-10 settings of Wong et al. (2020, section 5 and their code).
+    "fast": Train(
+        method="fast",
+        epochs=15,
+        lr=0.2,
+        schedule="cyclic",
+        weight_decay=5e-4,
+        grad_clip=None,
+        attack=Attack(steps=1, step=Fraction(5, 4)),
+    ),
+}
+"""Each method as its paper, or Huang et al. (2021, appendix B.1), trains it."""
+
+
+Measured = Literal["fgsm", "pgd20", "cw", "gama100", "aa", "preview", "transfer", "stability", "lipschitz"]
+"""What can be measured of a network, by the name that scores, tables and files use."""
 
 
 @dataclass(frozen=True)
 class Evaluate:
     """How the trained networks are measured, and how the best checkpoint is chosen."""
 
-    attacks: tuple[Literal["fgsm", "pgd20"], ...] = ("fgsm", "pgd20")
-    """Attacks on the test images, beside the clean accuracy."""
+    attacks: tuple[Measured, ...] = ("fgsm", "pgd20")
+    """What is measured on the test images, beside the clean accuracy. aa is AutoAttack, preview its first two
+    attacks alone (not AutoAttack), transfer needs --evaluate.source; stability and lipschitz are those of the paper's
+    section 4.5."""
     select: Annotated[Literal["holdout", "test"], tyro.conf.arg(aliases=["--select"])] = "holdout"
     """Images whose PGD-20 accuracy selects the best checkpoint: a part held out of the training set, or the
     test set as the paper has it."""
     batch: int = 500
-    """Images attacked at once, over all processes together."""
+    """Images attacked at once, over all processes together; by AutoAttack, which gives each process its own
+    images, by each process."""
+    source: str | None = None
+    """The checkpoint (a .pt file) on which the transfer attack makes its images."""
+    aa_images: int | None = 1000
+    """AutoAttack and its preview take only the first so many test images; None takes all."""
+    aa_shard: int = 500
+    """Images after which AutoAttack saves what it found. Its batches never cross a shard."""
 
     def __post_init__(self) -> None:
-        _at_least("evaluate.batch", self.batch, 1)
+        for name in ("batch", "aa_shard"):
+            _at_least(f"evaluate.{name}", getattr(self, name), 1)
+        if self.aa_images is not None:
+            _at_least("evaluate.aa_images", self.aa_images, 1)
+        if "transfer" in self.attacks and self.source is None:
+            raise ValueError(
+                "attacks has transfer, which needs a network to make the images on:"
+                " give source, its checkpoint, such as runs/NAME/original/best.pt"
+            )
 
 
 @dataclass(frozen=True)
@@ -179,6 +265,10 @@ class Compute:
     """Keep images and weights in the NHWC memory layout."""
     compile: bool = False
     """Compile the networks with torch.compile."""
+    capture: bool = False
+    """Record the training attack once as a CUDA graph and replay it; needs a GPU."""
+    deterministic: bool = False
+    """Let torch take only algorithms that give the same bits each time, and warn where it has none."""
 
 
 @dataclass(frozen=True)
@@ -198,12 +288,10 @@ class PaperRow:
     """Columns whose printed figures should be trusted least."""
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """Two networks trained and attacked alike."""
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """How networks are trained, attacked and measured, whichever they are."""
 
-    original: Network
-    variant: Network
     data: Data = field(default_factory=Data)
     threat: Threat = field(default_factory=Threat)
     train: Train = field(default_factory=Train)
@@ -211,6 +299,19 @@ class Experiment:
     compute: Compute = field(default_factory=Compute)
     seed: int = 0
     """Seed of everything random: initial weights, order, augmentation, attacks."""
+    seeds: int = 1
+    """How often everything is done, with seed, seed + 1, ...: tables then give mean ± standard deviation."""
+
+    def __post_init__(self) -> None:
+        _at_least("seeds", self.seeds, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(Setting):
+    """Two networks trained and attacked alike."""
+
+    original: Network
+    variant: Network
     paper: Annotated[tuple[PaperRow, PaperRow] | None, tyro.conf.Suppress] = None
     """What the paper reports for the original and the variant."""
 
@@ -218,13 +319,3 @@ class Experiment:
     def networks(self) -> dict[str, Network]:
         """The networks by the name of their place, which is also the name of their folder."""
         return {"original": self.original, "variant": self.variant}
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, not {value}")
-
-
-def _positive(name: str, value: float | Fraction) -> None:
-    if not value > 0:  # NaN as well
-        raise ValueError(f"{name} must be above 0, not {value}")

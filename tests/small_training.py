@@ -35,10 +35,10 @@ class Quiet:
         pass
 
 
-def small_machine(folder: Path, compute: Compute | None = None) -> Machine:
+def small_machine(folder: Path, compute: Compute | None = None, tracker: str | None = None) -> Machine:
     """A machine of one CPU process; what an earlier test asked accelerate for is forgotten."""
     AcceleratorState._reset_state(reset_partial_state=True)
-    return machine.start(compute or Compute(device="cpu"), None, folder)
+    return machine.start(compute or Compute(device="cpu"), tracker, folder)
 
 
 def small_network() -> nn.Module:
@@ -71,6 +71,7 @@ def small_training(
     save_every: float = 0,
     watcher: Quiet | None = None,
     compute: Compute | None = None,
+    extra: Split | None = None,
 ) -> Training:
     """A training of 3 epochs of 4 steps that saves after each step unless told otherwise."""
     return Training(
@@ -82,4 +83,5 @@ def small_training(
         folder,
         save_every,
         watcher or Quiet(),
+        extra,
     )

@@ -1,13 +1,29 @@
 from __future__ import annotations
 
+import copy
 from fractions import Fraction
 
 import pytest
+import small_digits
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.harness.attacks import FGSM, cross_entropy, frozen, perturb, random_start
+from benchmarks.harness.attacks import (
+    ATTACKS,
+    FGSM,
+    PGD20,
+    Step,
+    climb,
+    corner_start,
+    cross_entropy,
+    frozen,
+    gama,
+    guided_margin,
+    margin,
+    perturb,
+    random_start,
+)
 from recipes.experiment import Attack, Threat
 
 LINF, L2 = Threat("linf", Fraction(8, 255)), Threat("l2", Fraction(1, 2))
@@ -173,3 +189,147 @@ def test_the_start_is_where_the_attack_begins(batch: tuple[Tensor, Tensor]) -> N
 def test_cross_entropy_is_summed() -> None:
     logits, labels = torch.randn(5, 3), torch.tensor([0, 1, 2, 0, 1])
     assert torch.allclose(cross_entropy(logits, labels), 5 * F.cross_entropy(logits, labels))
+
+
+def test_margin_is_the_best_wrong_logit_over_the_right_one() -> None:
+    logits = torch.tensor([[1.0, 4.0, 2.0], [0.0, -1.0, 5.0]])
+    assert margin(logits, torch.tensor([0, 2])) == (4 - 1) + (0 - 5)
+
+
+def test_guided_margin_is_the_margin_of_probabilities_and_their_distance_to_the_clean_ones() -> None:
+    logits, labels = torch.randn(2, 3).double(), torch.tensor([2, 0])
+    clean = torch.tensor([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]]).double()
+    p = logits.exp() / logits.exp().sum(1, keepdim=True)
+    margins = max(p[0, 0], p[0, 1]) - p[0, 2] + max(p[1, 1], p[1, 2]) - p[1, 0]
+    assert torch.allclose(guided_margin(logits, labels, clean, 7.0), margins + 7 * ((p - clean) ** 2).sum())
+
+
+@pytest.mark.parametrize("threat", [LINF, L2], ids=lambda threat: threat.norm)
+def test_corner_starts_have_one_length_and_both_signs(threat: Threat) -> None:
+    images = torch.rand(5, 3, 8, 8)
+    start = corner_start(images, threat, torch.Generator())
+    magnitude = float(threat.eps) / (1 if threat.norm == "linf" else images[0].numel() ** 0.5)
+    assert torch.allclose(start.abs(), torch.tensor(magnitude))
+    assert 0.4 < (start > 0).float().mean() < 0.6
+
+
+def test_each_step_has_its_size_and_loss() -> None:
+    # The first step climbs the margin of class 1, the second, half as large, descends it.
+    model = nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False))
+    model[1].weight.data = torch.tensor([[0.0, 0.0], [1.0, -1.0]])
+    image, threat = torch.full((1, 2, 1, 1), 0.5), Threat("linf", Fraction(1, 4))
+    steps = [Step(0.5, margin), Step(0.25, lambda logits, labels: -margin(logits, labels))]
+    moved = [climb(model, image, torch.tensor([0]), threat, steps[:count]) - image for count in (1, 2)]
+    assert torch.allclose(moved[0].flatten(), torch.tensor([0.125, -0.125]))
+    assert torch.allclose(moved[1].flatten(), torch.tensor([0.0625, -0.0625]))
+
+
+@pytest.mark.parametrize("threat", [small_digits.THREAT, Threat("l2", Fraction(1))], ids=lambda threat: threat.norm)
+@pytest.mark.parametrize("name", ATTACKS)
+def test_every_attack_stays_in_the_ball_and_deceives(name: str, threat: Threat) -> None:
+    model, (images, labels) = small_digits.network(), small_digits.test_images()
+    images, labels = images[:100], labels[:100]
+    adversary = ATTACKS[name]
+    start = adversary.start and adversary.start(images, threat, torch.Generator())
+    attacked = adversary.craft(model, images, labels, threat, start=start)
+    offset = attacked - images
+    reach = lengths(offset) if threat.norm == "l2" else offset.abs().amax((1, 2, 3))
+    assert float(threat.eps) * 0.5 < reach.max() <= float(threat.eps) + 1e-6
+    assert attacked.min() >= 0
+    assert attacked.max() <= 1
+    assert robust(model, attacked, labels) < robust(model, images, labels)
+
+
+# -- other people's code, and the papers' words ------------------------------------------------------------------------
+
+
+def robust(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Accuracy in %."""
+    with torch.no_grad():
+        return 100 * (model(images).argmax(1) == labels).float().mean().item()
+
+
+@pytest.mark.parametrize(("attack", "steps"), [(FGSM, 1), (PGD20, 20)], ids=["fgsm", "pgd20"])
+def test_adversarial_images_are_those_of_torchattacks_and_foolbox(attack: Attack, steps: int) -> None:
+    torchattacks, foolbox = pytest.importorskip("torchattacks"), pytest.importorskip("foolbox")
+    model, (images, labels), threat = small_digits.network(), small_digits.test_images(), small_digits.THREAT
+    eps, step = float(threat.eps), float(attack.step)
+    ours = perturb(model, images, labels, threat, attack)
+    if steps == 1:
+        theirs = torchattacks.FGSM(model, eps=eps)(images, labels)
+    else:
+        theirs = torchattacks.PGD(model, eps=eps, alpha=step * eps, steps=steps, random_start=False)(images, labels)
+    assert (ours - theirs).abs().max() <= 1e-6
+    peer = foolbox.attacks.LinfPGD(rel_stepsize=step, steps=steps, random_start=False)
+    bounded = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
+    _, theirs, _ = peer(bounded, images, foolbox.criteria.Misclassification(labels), epsilons=eps)
+    assert (ours - theirs).abs().max() <= 1e-6
+
+
+def test_l2_adversarial_images_are_those_of_torchattacks() -> None:
+    torchattacks = pytest.importorskip("torchattacks")
+    model, (images, labels) = copy.deepcopy(small_digits.network()).double(), small_digits.test_images()
+    threat = Threat("l2", Fraction(1))
+    ours = perturb(model, images.double(), labels, threat, PGD20)
+    peer = torchattacks.PGDL2(model, eps=1.0, alpha=0.1, steps=20, random_start=False, eps_for_division=1e-30)
+    assert (ours - peer(images.double(), labels)).abs().max() <= 1e-6
+
+
+def direct_cw(model: nn.Module, images: Tensor, labels: Tensor, eps: float, start: Tensor) -> Tensor:
+    """Carlini and Wagner (2017), f6 of section V, maximised by 20 signed steps of eps/10, image by image."""
+    attacked = []
+    for image, label, offset in zip(images, labels.tolist(), start, strict=True):
+        x = (image + offset).clamp(0, 1)
+        for _ in range(20):
+            x = x.clone().requires_grad_()
+            logits = model(x[None])[0]
+            wrong = max(logits[i] for i in range(10) if i != label)
+            (wrong - logits[label]).backward()
+            x = x.detach() + eps / 10 * x.grad.sign()
+            x = torch.minimum(torch.maximum(x, image - eps), image + eps).clamp(0, 1)
+        attacked.append(x)
+    return torch.stack(attacked)
+
+
+def direct_gama(model: nn.Module, images: Tensor, labels: Tensor, eps: float, start: Tensor) -> Tensor:
+    """Sriramanan et al. (2020), algorithm 1, with its published settings, on the whole batch."""
+    clean = torch.softmax(model(images), 1).detach()
+    delta, size, weight = start.clone(), 2 * eps, 50.0
+    for iteration in range(100):
+        if iteration in (60, 85):
+            size /= 10
+        delta.requires_grad_()
+        probabilities = torch.softmax(model(images + delta), 1)
+        loss = 0
+        for p, q, label in zip(probabilities, clean, labels.tolist(), strict=True):
+            others = torch.cat([p[:label], p[label + 1 :]])
+            loss = loss + others.max() - p[label] + weight * torch.sum((p - q) ** 2)
+        (gradient,) = torch.autograd.grad(loss, delta)
+        delta = (delta.detach() + size * torch.sign(gradient)).clamp(-eps, eps)
+        delta = (images + delta).clamp(0, 1) - images
+        weight = max(0.0, weight - 50 / 25)
+    return images + delta
+
+
+@pytest.mark.parametrize(("name", "direct"), [("cw", direct_cw), ("gama100", direct_gama)])
+def test_robust_accuracy_is_that_of_a_direct_implementation(name: str, direct: object) -> None:
+    model, (images, labels), threat = small_digits.network(), small_digits.test_images(), small_digits.THREAT
+    images, labels = images[:200], labels[:200]
+    adversary = ATTACKS[name]
+    start = adversary.start(images, threat, torch.Generator().manual_seed(3))
+    if name == "gama100":  # the engine clamps a start to [0, 1] as its first act
+        start = (images + start).clamp(0, 1) - images
+    ours = adversary.craft(model, images, labels, threat, start=start)
+    theirs = direct(model, images, labels, float(threat.eps), start)
+    assert robust(model, images, labels) - robust(model, ours, labels) > 10
+    assert abs(robust(model, ours, labels) - robust(model, theirs, labels)) <= 0.5
+
+
+def test_gama_takes_its_weights_and_sizes_from_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr("benchmarks.harness.attacks.climb", lambda *args: seen.extend(args[4]))
+    gama(small_digits.network(), torch.rand(2, 1, 8, 8), torch.tensor([0, 1]), LINF)
+    weights = [step.loss.keywords["weight"] for step in seen]
+    assert weights == pytest.approx([*range(50, 0, -2)] + [0] * 75)
+    sizes = [round(step.size, 9) for step in seen]
+    assert sizes == [2.0] * 60 + [0.2] * 25 + [0.02] * 15

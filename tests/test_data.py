@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.harness.data import Split, as_floats, augment, hold_out, load
-from benchmarks.harness.readers import DataError
+from benchmarks.harness.data import Split, as_floats, augment, hold_out, load, with_extra
+from benchmarks.harness.files import DataError
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
 
@@ -255,7 +255,7 @@ PIXELS = np.zeros((4, 3072), np.uint8)
             r"the test split is empty|column",
         ),
         ("batches", damage(BATCH, Path.unlink), rf"{BATCH} is missing; get it with torchvision"),
-        ("batches", damage(BATCH, truncate), rf"{BATCH} is damaged or no CIFAR-10 batch"),
+        ("batches", damage(BATCH, truncate), rf"{BATCH} is damaged or no pickle of arrays"),
         ("batches", damage(BATCH, lambda path: write_batch(path, [1, 2])), rf"{BATCH} is damaged"),
         (
             "batches",
@@ -376,3 +376,84 @@ def test_augmentation_comes_from_the_generator_alone() -> None:
     first, again, other = (augment(images, 4, True, torch.Generator().manual_seed(s)) for s in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+# ---------------------------------------------------------------- extra images
+
+EXTRA_LABELS = np.arange(40) % 4
+
+
+def extra_parquet(path: Path, images: np.ndarray = COLOURS, labels: np.ndarray = EXTRA_LABELS) -> Path:
+    path = path.with_suffix(".parquet")
+    write_parquet(path, [encoded(image) for image in images], labels.tolist())
+    return path
+
+
+def extra_npz(path: Path, images: np.ndarray = COLOURS, labels: np.ndarray = EXTRA_LABELS) -> Path:
+    np.savez(path.with_suffix(".npz"), image=images, label=labels)
+    return path.with_suffix(".npz")
+
+
+def extra_pickle(path: Path, images: np.ndarray = COLOURS, labels: np.ndarray = EXTRA_LABELS) -> Path:
+    path = path.with_suffix(".pickle")
+    path.write_bytes(pickle.dumps({"data": images, "extrapolated_targets": labels}))
+    return path
+
+
+EXTRA = {"parquet": extra_parquet, "npz": extra_npz, "pickle": extra_pickle}
+
+
+@pytest.mark.parametrize("kind", EXTRA)
+def test_extra_images(kind: str, tmp_path: Path) -> None:
+    data = load(str(cifar_folder(tmp_path)))
+    more = with_extra(data, str(EXTRA[kind](tmp_path / "more")))
+    assert more.extra is not None
+    assert torch.equal(more.extra.images, torch.from_numpy(COLOURS).permute(0, 3, 1, 2))
+    assert more.extra.labels.tolist() == EXTRA_LABELS.tolist()
+    assert more.extra.labels.dtype == torch.int64
+    assert more.train is data.train
+    assert load(str(tmp_path), extra=str(tmp_path / f"more.{kind}")).fingerprint() == more.fingerprint()
+    assert more.fingerprint() != data.fingerprint()
+    changed = EXTRA[kind](tmp_path / "changed", labels=EXTRA_LABELS[::-1])
+    assert with_extra(data, str(changed)).fingerprint() != more.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: p / "none.npz", r"the file of extra images .*none\.npz does not exist"),
+        (lambda p: p, r"is no file of extra images: its name must end in \.parquet, \.npz, \.pickle"),
+        (lambda p: extra_npz(p / "a", COLOURS.astype(np.float32)), r"image is float32 \[40, 32, 32, 3\]; uint8 \[N"),
+        (lambda p: extra_npz(p / "a", COLOURS.transpose(0, 3, 1, 2)), r"image is uint8 \[40, 3, 32, 32\]; uint8"),
+        (lambda p: extra_pickle(p / "a", COLOURS[0]), r"data is uint8 \[32, 32, 3\]; uint8 \[N, H, W, 3\] is needed"),
+        (
+            lambda p: extra_npz(p / "a", labels=EXTRA_LABELS[:39]),
+            r"label is int64 \[39\] for 40 images; integers \[40\]",
+        ),
+        (lambda p: extra_npz(p / "a", labels=EXTRA_LABELS / 2), r"label is float64 \[40\] for 40 images"),
+        (lambda p: extra_npz(p / "a", COLOURS[:0], EXTRA_LABELS[:0]), r"a\.npz holds no images"),
+        (lambda p: extra_parquet(p / "a", COLOURS[:0], EXTRA_LABELS[:0]), r"a\.parquet"),
+        (lambda p: extra_npz(p / "a", COLOURS[:, ::2]), r"extra images have 32x16 pixels, those of .* 32x32"),
+        (lambda p: extra_npz(p / "a", labels=EXTRA_LABELS - 1), r"labels from -1 to 2, but .* has 4 classes, 0 to 3"),
+        (lambda p: extra_pickle(p / "a", labels=EXTRA_LABELS + 1), r"labels from 1 to 4, but .* has 4 classes"),
+        (lambda p: extra_npz(p / "a", np.array([{}])), r"a\.npz is damaged or no npz of arrays"),
+    ],
+)
+def test_extra_images_that_do_not_fit(make: Callable[[Path], Path], message: str, tmp_path: Path) -> None:
+    data = load(str(cifar_folder(tmp_path)))
+    with pytest.raises(DataError, match=message):
+        with_extra(data, str(make(tmp_path)))
+
+
+def test_extra_files_that_are_something_else(tmp_path: Path) -> None:
+    data = load(str(cifar_folder(tmp_path)))
+    np.savez(tmp_path / "other.npz", pictures=COLOURS)
+    with pytest.raises(DataError, match=r"other\.npz holds pictures; image and label are needed"):
+        with_extra(data, str(tmp_path / "other.npz"))
+    whole = extra_npz(tmp_path / "cut").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[:5000])
+    with pytest.raises(DataError, match=r"cut\.npz is damaged or no npz of arrays"):
+        with_extra(data, str(tmp_path / "cut.npz"))
+    (tmp_path / "code.pickle").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    with pytest.raises(DataError, match=r"code\.pickle .*asks for os\.system"):
+        with_extra(data, str(tmp_path / "code.pickle"))

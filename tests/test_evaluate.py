@@ -1,16 +1,36 @@
 from __future__ import annotations
 
+import json
+import socket
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
+import small_digits
 import torch
 from small_training import EXPERIMENT, small_machine, small_network, small_split, small_training
 from torch import nn
 
-from benchmarks.harness.evaluate import ATTACKS, accuracy, scores
+from benchmarks.harness import evaluate, verdicts
+from benchmarks.harness.attacks import (
+    ATTACKS,
+    FGSM,
+    PGD20,
+    Adversary,
+    corner_start,
+    gama,
+    margin,
+    perturb,
+    random_start,
+)
+from benchmarks.harness.data import Split
+from benchmarks.harness.evaluate import MEASURES, VERDICTS, accuracy, predictions, scores
 from benchmarks.harness.machine import Machine
-from recipes.experiment import Evaluate
+from benchmarks.harness.randomness import generator
+from recipes.experiment import Evaluate, Experiment, Measured
 
 
 @pytest.fixture
@@ -19,8 +39,18 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def test_the_attacks_are_the_papers() -> None:
-    assert (ATTACKS["fgsm"].steps, ATTACKS["fgsm"].step, ATTACKS["fgsm"].random_start) == (1, 1, False)
-    assert (ATTACKS["pgd20"].steps, float(ATTACKS["pgd20"].step), ATTACKS["pgd20"].random_start) == (20, 0.1, True)
+    assert (FGSM.steps, FGSM.step, ATTACKS["fgsm"].start) == (1, 1, None)
+    assert (PGD20.steps, float(PGD20.step), ATTACKS["pgd20"].start) == (20, 0.1, random_start)
+    assert ATTACKS["fgsm"].craft.keywords == {"attack": FGSM}
+    assert ATTACKS["pgd20"].craft.keywords == {"attack": PGD20}
+    assert ATTACKS["cw"].craft.keywords == {"attack": PGD20, "loss": margin}
+    assert ATTACKS["gama100"] == Adversary(gama, corner_start)
+
+
+def test_the_table_offers_what_recipes_may_ask_for() -> None:
+    assert ("clean", *get_args(Measured)) == tuple(MEASURES)
+    assert {key for key, measure in MEASURES.items() if measure.unit != "%"} == {"lipschitz"}
+    assert "not AutoAttack" in MEASURES["preview"].label
 
 
 def test_accuracy_counts_every_image_once(machine: Machine) -> None:
@@ -37,15 +67,161 @@ def test_attacks_lower_the_accuracy_of_a_trained_network(tmp_path: Path) -> None
     training = small_training(tmp_path)
     training.run()
     experiment = replace(EXPERIMENT, threat=replace(EXPERIMENT.threat, eps=EXPERIMENT.threat.eps * 3))
-    measured = scores(training.machine, training.model, small_split(60, seed=2), experiment)
+    measured = scores(training.machine, training.model, small_split(60, seed=2), experiment, tmp_path / "best")
     assert list(measured) == ["clean", "fgsm", "pgd20"]
     assert measured["pgd20"] <= measured["fgsm"] < measured["clean"]
 
 
-def test_measuring_leaves_the_network_alone_and_repeats(machine: Machine) -> None:
+def test_measuring_leaves_the_network_alone_and_repeats(machine: Machine, tmp_path: Path) -> None:
     model, split = small_network(), small_split(25)
     state = {name: value.clone() for name, value in model.state_dict().items()}
-    first = scores(machine, model, split, EXPERIMENT)
+    first = scores(machine, model, split, EXPERIMENT, tmp_path)
     assert model.training
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
-    assert scores(machine, model, split, EXPERIMENT) == first
+    assert scores(machine, model, split, EXPERIMENT, tmp_path) == first
+
+
+# -- on a network with mixed verdicts ----------------------------------------------------------------------------------
+
+
+def digits(count: int) -> Split:
+    images, labels = small_digits.images()
+    return Split(images[-400:][:count], labels[-400:][:count])
+
+
+def asking(*attacks: str, **evaluate: object) -> Experiment:
+    """An experiment with the threat of small_digits."""
+    return replace(EXPERIMENT, threat=small_digits.THREAT, evaluate=Evaluate(attacks=attacks, batch=40, **evaluate))
+
+
+def test_all_gradient_attacks_at_once_with_a_verdict_for_each_image(machine: Machine, tmp_path: Path) -> None:
+    model, split = small_digits.network(), digits(100)
+    measured = scores(machine, model, split, asking("fgsm", "pgd20", "cw", "gama100", "stability"), tmp_path / "best")
+    held, _ = verdicts.read(tmp_path / "best" / VERDICTS)
+    assert set(held) == {"clean", "fgsm", "pgd20", "cw", "gama100", "stability"}
+    assert all(100 * held[key].float().mean().item() == pytest.approx(measured[key]) for key in held)
+    clean = small_digits.test_images()
+    with torch.no_grad():
+        assert torch.equal(held["clean"], model(clean[0][:100]).argmax(1) == clean[1][:100])
+    assert measured["gama100"] <= measured["pgd20"] <= measured["fgsm"] < measured["clean"]
+
+
+def test_predictions_are_those_on_the_attacked_images(machine: Machine) -> None:
+    model, split, experiment = small_digits.network(), digits(70), asking()
+    images, expected = split.images.float() / 255, []
+    for first in (0, 40):
+        part = slice(first, first + 40)
+        start = random_start(images[part], experiment.threat, generator("cpu", "evaluate", experiment.seed, first))
+        attacked = perturb(model, images[part], split.labels[part], experiment.threat, PGD20, start)
+        expected.append(model(attacked).argmax(1))
+    assert torch.equal(predictions(machine, model, split, experiment, ATTACKS["pgd20"]), torch.cat(expected))
+
+
+def test_stability_asks_whether_the_prediction_changes_not_whether_it_is_right(
+    machine: Machine, tmp_path: Path
+) -> None:
+    model, split = small_digits.network(), digits(100)
+    wrong = Split(split.images, (split.labels + 1) % 10)
+    measured = [scores(machine, model, part, asking("stability"), tmp_path) for part in (split, wrong)]
+    assert measured[0]["stability"] == measured[1]["stability"]
+    assert measured[1]["clean"] < 10 < measured[1]["stability"] < 100
+
+
+def test_verdicts_of_other_measures_stay_while_the_weights_do(machine: Machine, tmp_path: Path) -> None:
+    split = digits(40)
+    for attack in ("fgsm", "pgd20"):
+        scores(machine, small_digits.network(), split, asking(attack), tmp_path)
+    assert set(verdicts.read(tmp_path / VERDICTS)[0]) == {"clean", "fgsm", "pgd20"}
+    other = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    scores(machine, other, split, asking(), tmp_path)
+    assert set(verdicts.read(tmp_path / VERDICTS)[0]) == {"clean"}
+
+
+def test_damaged_verdicts_are_named(machine: Machine, tmp_path: Path) -> None:
+    (tmp_path / VERDICTS).write_bytes(b"not safetensors at all")
+    with pytest.raises(verdicts.VerdictError, match=r"verdicts.safetensors is damaged .* Remove it"):
+        scores(machine, small_digits.network(), digits(40), asking(), tmp_path)
+    assert (tmp_path / VERDICTS).read_bytes() == b"not safetensors at all"
+
+
+def test_transfer_makes_its_images_on_the_source(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, split = small_digits.network(), digits(80)
+    asked = []
+
+    def loads(source: nn.Module) -> None:
+        monkeypatch.setattr(evaluate.checkpoints, "load_network", lambda *args: asked.append(args) or source)
+
+    transfer = asking("pgd20", "transfer", source="runs/other/original/best.pt")
+    loads(model)
+    itself = scores(machine, model, split, transfer, tmp_path)
+    assert itself["transfer"] == itself["pgd20"]
+    assert asked == [(Path("runs/other/original/best.pt"), 10)]
+    torch.manual_seed(5)
+    loads(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))  # knows nothing, so its images deceive hardly anybody
+    assert scores(machine, model, split, transfer, tmp_path)["transfer"] > itself["pgd20"]
+
+
+def test_transfer_without_a_source_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match=r"attacks has transfer, .* give source, its checkpoint"):
+        Evaluate(attacks=("transfer",))
+
+
+def test_lipschitz_leaves_a_file_with_every_block_and_the_bound(machine: Machine, tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 8, 3, padding=1))
+    model.extend([nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)])
+    measured = scores(
+        machine, model, small_split(25), replace(EXPERIMENT, evaluate=Evaluate(("lipschitz",), batch=10)), tmp_path
+    )
+    found = json.loads((tmp_path / "lipschitz.json").read_text())
+    assert measured["lipschitz"] == found["network"] > 0
+    assert list(found["blocks"]) == ["0", "3"]
+    assert (found["images"], found["maximised"]["images"]) == (25, 10)
+    assert list(found["theorem2_log"]["layers"]) == ["0", "3", "7"]
+    assert found["theorem2_log"]["network"] == pytest.approx(sum(found["theorem2_log"]["layers"].values()))
+    assert set(found["theorem2_log"]["stages"]) == {"1", "2"}
+    assert "lipschitz" not in verdicts.read(tmp_path / VERDICTS)[0]
+
+
+# -- several processes -------------------------------------------------------------------------------------------------
+
+SHARED = """
+import sys
+sys.path[:0] = [{tests!r}, {root!r}]
+from pathlib import Path
+import torch
+import small_digits
+from test_evaluate import asking, digits
+from benchmarks.harness import machine
+from benchmarks.harness.evaluate import scores
+from recipes.experiment import Compute
+computer = machine.start(Compute(device="cpu"), None, Path({out!r}))
+model = small_digits.network()
+model.load_state_dict(torch.load(Path({out!r}) / "weights.pt"))
+scores(computer, computer.place(model), digits(41), asking(*{measures!r}, aa_shard=7), Path({out!r}) / "best")
+assert computer.accelerator.num_processes == 2
+computer.accelerator.end_training()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_finds(machine: Machine, tmp_path: Path) -> None:
+    measures = ("fgsm", "pgd20", "gama100", "stability", "preview")
+    model = small_digits.network()
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    one = scores(machine, model, digits(41), asking(*measures, aa_shard=7), tmp_path / "one")
+    tests = Path(__file__).parent
+    script = tmp_path / "shared.py"
+    script.write_text(SHARED.format(tests=str(tests), root=str(tests.parent), out=str(tmp_path), measures=measures))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", port]
+    done = subprocess.run([sys.executable, *launcher, str(script)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    alone, shared = (verdicts.read(tmp_path / name / VERDICTS)[0] for name in ("one", "best"))
+    assert alone.keys() == shared.keys() == one.keys()
+    assert all(torch.equal(alone[key], shared[key]) for key in alone)
+    assert len(list((tmp_path / "best" / "preview").iterdir())) == 6
+    assert 20 < one["preview"] <= one["pgd20"] < one["clean"]

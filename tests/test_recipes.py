@@ -9,10 +9,22 @@ import torch
 
 import recipes
 import reconfig
-from recipes.experiment import Attack, Data, Evaluate, Experiment, Network, Threat, Train
+from recipes.experiment import TRAINING, Attack, Data, Evaluate, Experiment, Network, Threat, Train, WeightPerturbation
 from reconfig import zoo
 
-PAPER = ("vgg11", "densenet121", "darts", "wrn34")
+PAPER = {
+    "vgg11": ("sat", 10),
+    "densenet121": ("sat", 10),
+    "darts": ("sat", 10),
+    "wrn34": ("sat", 10),
+    "wrn34_trades": ("trades", 10),
+    "wrn34_mart": ("mart", 10),
+    "wrn34_rst": ("rst", 10),
+    "wrn34_cifar100": ("sat", 100),
+    "wrn34_cifar100_trades": ("trades", 100),
+    "wrn34_cifar100_mart": ("mart", 100),
+}
+"""The training method of each of the paper's comparisons, and its number of classes."""
 
 
 def test_every_recipe_is_an_experiment() -> None:
@@ -42,7 +54,7 @@ def test_networks_have_the_size_that_the_paper_prints(name: str) -> None:
     assert experiment.paper is not None
     for network, row in zip(experiment.networks.values(), experiment.paper, strict=True):
         with torch.device("meta"):
-            model = getattr(zoo, network.factory)(num_classes=10)
+            model = getattr(zoo, network.factory)(num_classes=PAPER[name][1])
         plan = reconfig.plan(model, network.rule or "10-10-10", gamma=network.gamma)
         assert round(plan.params / 1e6, 2) == row.params_m
 
@@ -50,10 +62,17 @@ def test_networks_have_the_size_that_the_paper_prints(name: str) -> None:
 @pytest.mark.parametrize("name", PAPER)
 def test_the_paper_trains_them_alike(name: str) -> None:
     experiment = recipes.discover()[name]()
-    assert experiment.train == Train()
-    assert (experiment.train.epochs, experiment.train.batch, experiment.train.lr) == (100, 128, 0.1)
-    assert [part * experiment.train.epochs for part in experiment.train.milestones] == [75, 90]
+    assert experiment.train == TRAINING[PAPER[name][0]]
+    assert experiment.train.attack.steps == 10
     assert experiment.train.attack.step * experiment.threat.eps == Fraction(2, 255)
+
+
+def test_the_papers_schedule() -> None:
+    assert Train() == TRAINING["sat"]
+    for method in ("sat", "trades", "mart"):
+        train = TRAINING[method]
+        assert (train.epochs, train.batch, train.lr, train.schedule) == (100, 128, 0.1, "step")
+        assert [part * train.epochs for part in train.milestones] == [75, 90]
 
 
 def test_the_paper_finds_the_variant_more_robust() -> None:
@@ -94,6 +113,11 @@ def test_a_network_has_a_name_for_tables(network: Network, name: str) -> None:
         (lambda: Train(lr=float("nan")), "train.lr must be above 0, not nan"),
         (lambda: Train(grad_clip=-1), "train.grad_clip must be above 0, not -1"),
         (lambda: Train(milestones=(Fraction(75),)), r"train.milestones are parts of the epochs.* not 75"),
+        (lambda: Train(beta=0), "train.beta must be above 0, not 0"),
+        (lambda: Train(average=1), "train.average must be at least 0 and below 1, not 1"),
+        (lambda: WeightPerturbation(gamma=1), "train.awp.gamma must be at least 0 and below 1, not 1"),
+        (lambda: WeightPerturbation(warmup=-1), "train.awp.warmup must be at least 0, not -1"),
+        (lambda: Data(extra_part=Fraction(1)), "data.extra_part is a part of each batch, between 0 and 1, not 1"),
         (lambda: Threat(eps=Fraction(0)), "threat.eps must be above 0, not 0"),
         (lambda: Attack(steps=0), "attack.steps must be at least 1, not 0"),
         (lambda: Attack(step=Fraction(-1)), "attack.step must be above 0, not -1"),

@@ -3,11 +3,18 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
 from rich.console import Console
 
-from benchmarks.harness.report import Comparison, Outcome, compare, result
+from benchmarks.harness import verdicts
+from benchmarks.harness.evaluate import MEASURES, VERDICTS
+from benchmarks.harness.report import Comparison, compare, differences, label, result
+from benchmarks.harness.statistics import over_seeds
+from benchmarks.harness.unit import Outcome, Unit, units
 from recipes import discover
 from recipes.experiment import Evaluate, Experiment
 
@@ -15,26 +22,69 @@ VGG = discover()["vgg11"]()
 DATA: dict[str, Any] = {"name": "some images", "train": 49000, "selection": 1000, "test": 10000}
 
 
-def outcome(name: str, base: float) -> Outcome:
+def outcome(name: str, base: float, seed: int = 0, params: int = 9231114) -> Outcome:
     scores = {
         "last": {"clean": base, "fgsm": base - 20, "pgd20": base - 30},
         "best": {"clean": base - 1, "fgsm": base - 19, "pgd20": base - 28},
     }
-    return Outcome(name, 9231114, scores, {"last": 100, "best": 76}, 12.5)
+    return Outcome(name, seed, params, 10**9, scores, {"last": 100, "best": 76}, 12.5)
 
 
-OUTCOMES = {"original": outcome("vgg11", 80.0), "variant": outcome("vgg11 10-10-4", 81.0)}
+ONE = {"original": [outcome("vgg11", 80.0)], "variant": [outcome("vgg11 10-10-4", 81.0, params=5830475)]}
+THREE = {
+    "original": [outcome("vgg11", 80.0 + seed, seed) for seed in range(3)],
+    "variant": [outcome("vgg11 10-10-4", base, seed) for seed, base in enumerate((81.5, 83.0, 83.0))],
+}
 
 
-def table(experiment: Experiment = VGG) -> Comparison:
-    return compare(experiment, list(OUTCOMES.values()), DATA)
+def made(of: dict[str, list[Outcome]]) -> dict[str, list[Unit]]:
+    """Units whose folders do not exist."""
+    return {place: [Unit(VGG.original, VGG, Path("nowhere"))] * len(runs) for place, runs in of.items()}
+
+
+def table(experiment: Experiment = VGG, of: dict[str, list[Outcome]] = ONE) -> Comparison:
+    return compare(experiment, of, DATA, differences(made(of).values(), of.values()))
 
 
 def test_the_papers_row_stands_beside_each_network() -> None:
     rows = table().rows
-    assert [row[0] for row in rows] == ["vgg11", "paper: VGG-11", "vgg11 10-10-4", "paper: VGG-11-R"]
+    assert [row[0] for row in rows] == ["vgg11", "paper: VGG-11", "vgg11 10-10-4", "paper: VGG-11-R", "difference"]
     assert rows[0] == ["vgg11", "9,231,114", "80.00", "79.00", "60.00", "61.00", "50.00", "52.00"]
     assert rows[1] == ["paper: VGG-11", "9.23 M", "79.24", "77.84", "55.98", "56.68", "42.62", "45.46"]
+    assert rows[4] == ["difference", "-36.8%", *["+1.00"] * 6]
+
+
+def test_several_seeds_give_mean_spread_and_a_paired_test() -> None:
+    comparison = table(of=THREE)
+    assert comparison.rows[0][2] == "81.00 ± 1.00"
+    apart = over_seeds([80.0, 81.0, 82.0], [81.5, 83.0, 83.0])
+    assert comparison.rows[4][2] == str(apart) == f"+1.50 (p={apart.p:.2g})"
+    assert any("seeds 0, 1, 2 (mean ± standard deviation)" in note for note in comparison.notes)
+    assert any(note.endswith("p by paired t-test over 3 seeds.") for note in comparison.notes)
+    assert any("vgg11: 76, 76, 76; vgg11 10-10-4" in note for note in comparison.notes)
+
+
+def test_one_seed_is_tested_over_the_images_whose_verdicts_were_kept(tmp_path: Path) -> None:
+    placed = units(VGG.networks, VGG, tmp_path)
+    for place, right in (("original", 40), ("variant", 50)):
+        folder = placed[place][0].folder / "best"
+        folder.mkdir(parents=True)
+        verdicts.write(folder / VERDICTS, {"pgd20": torch.arange(100) < right}, {})
+    found = differences(placed.values(), ONE.values())
+    assert found["pgd20", "best"].mean == 10.0
+    assert found["pgd20", "best"].p == pytest.approx(2 * 0.5**10)
+    assert found["pgd20", "best"].test == "McNemar's exact test over 100 images"
+    assert (found["clean", "best"].mean, found["clean", "best"].p) == (1.0, None)
+    assert found["pgd20", "last"].p is None
+
+
+def test_a_best_checkpoint_that_is_the_last_was_measured_once(tmp_path: Path) -> None:
+    placed = units(VGG.networks, VGG, tmp_path)
+    same = {place: [replace(runs[0], epochs={"last": 100, "best": 100})] for place, runs in ONE.items()}
+    for runs in placed.values():
+        (runs[0].folder / "last").mkdir(parents=True)
+        verdicts.write(runs[0].folder / "last" / VERDICTS, {"fgsm": torch.ones(4, dtype=torch.bool)}, {})
+    assert differences(placed.values(), same.values())["fgsm", "best"].p == 1.0
 
 
 def test_cells_that_the_paper_repeats_carry_a_mark() -> None:
@@ -47,13 +97,21 @@ def test_cells_that_the_paper_repeats_carry_a_mark() -> None:
 
 def test_without_the_paper_there_are_our_rows_alone() -> None:
     comparison = table(replace(VGG, paper=None))
-    assert [row[0] for row in comparison.rows] == ["vgg11", "vgg11 10-10-4"]
+    assert [row[0] for row in comparison.rows] == ["vgg11", "vgg11 10-10-4", "difference"]
     assert not any("Huang" in note for note in comparison.notes)
 
 
-def test_only_the_attacks_asked_for_have_columns() -> None:
-    header = table(replace(VGG, evaluate=Evaluate(attacks=("pgd20",)))).header
-    assert header == ["network", "parameters", "clean last", "clean best", "PGD-20 last", "PGD-20 best"]
+def test_what_was_measured_has_columns_and_the_paper_may_lack_it() -> None:
+    scores = {checkpoint: {"clean": 80.0, "stability": 70.0} for checkpoint in ("last", "best")}
+    comparison = table(of={place: [replace(runs[0], scores=scores)] for place, runs in ONE.items()})
+    titles = [f"{label(measure)} {checkpoint}" for measure in scores["last"] for checkpoint in ("last", "best")]
+    assert comparison.header == ["network", "parameters", *titles]
+    assert comparison.rows[1][2:] == ["79.24", "77.84", "–", "–"]
+
+
+def test_every_measure_has_a_title() -> None:
+    assert label("pgd20") == "PGD-20"
+    assert len({label(measure) for measure in MEASURES}) == len(MEASURES)
 
 
 def test_the_notes_say_how_the_best_was_chosen() -> None:
@@ -74,11 +132,56 @@ def test_markdown_and_terminal_hold_the_same_cells() -> None:
     assert all(cell in shown for row in comparison.rows for cell in row)
 
 
+def test_latex_is_a_booktabs_table_with_its_characters_escaped() -> None:
+    notes = ["100 % of it"]
+    header = ["network", "parameters", "clean last", "clean best", "PGD-20 last", "PGD-20 best"]
+    latex = Comparison(header, [["a_b γ=2", "-3%", "1 ± 2", "+1", "&", "~"]], notes).latex().splitlines()
+    assert latex == [
+        r"% needs \usepackage{booktabs}",
+        "% 100 % of it",
+        r"\begin{tabular}{lrrrrr}",
+        r"\toprule",
+        r"\multicolumn{2}{c}{} & \multicolumn{2}{c}{clean} & \multicolumn{2}{c}{PGD-20} \\",
+        r"\cmidrule(lr){3-4}",
+        r"\cmidrule(lr){5-6}",
+        r"network & parameters & last & best & last & best \\",
+        r"\midrule",
+        r"a\_b $\gamma$=2 & -3\% & 1 $\pm$ 2 & $+$1 & \& & \textasciitilde{} \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+
+
 def test_the_result_is_plain_json() -> None:
-    made = result(VGG, OUTCOMES, DATA, "python run.py", {"cpu": "some"})
-    read = json.loads(json.dumps(made, default=str))
-    assert read["networks"]["original"]["scores"]["best"]["pgd20"] == 52.0
+    apart = differences(made(THREE).values(), THREE.values())
+    read = json.loads(json.dumps(result(VGG, THREE, DATA, apart, "python run.py", {"cpu": "some"}), default=str))
+    assert [run["scores"]["best"]["pgd20"] for run in read["networks"]["original"]] == [52.0, 53.0, 54.0]
+    assert read["statistics"]["clean"]["last"]["original"] == {"mean": 81.0, "std": 1.0, "count": 3}
+    assert read["statistics"]["clean"]["last"]["difference"]["mean"] == 1.5
     assert read["experiment"]["threat"]["eps"] == "8/255"
     assert read["select"] == "holdout"
     assert read["versions"]["torch"]
     assert read["command"] == "python run.py"
+
+
+def test_what_was_measured_later_of_one_network_alone_has_no_column() -> None:
+    later = replace(
+        ONE["variant"][0], scores={name: held | {"aa": 40.0} for name, held in outcome("", 1).scores.items()}
+    )
+    found = differences(made(ONE).values(), [ONE["original"], [later]])
+    assert {measure for measure, _ in found} == {"clean", "fgsm", "pgd20"}
+    found = differences(made(ONE).values(), [[later], [later]])
+    assert found["aa", "best"].mean == 0.0
+
+
+def test_verdicts_on_different_images_are_not_paired(tmp_path: Path) -> None:
+    placed = units(VGG.networks, VGG, tmp_path)
+    for runs, count in zip(placed.values(), (100, 50), strict=True):
+        (runs[0].folder / "best").mkdir(parents=True)
+        verdicts.write(runs[0].folder / "best" / VERDICTS, {"pgd20": torch.ones(count, dtype=torch.bool)}, {})
+    assert differences(placed.values(), ONE.values())["pgd20", "best"].p is None
+
+
+def test_extra_images_are_counted() -> None:
+    notes = compare(VGG, ONE, DATA | {"extra": 500000}, differences(made(ONE).values(), ONE.values())).notes
+    assert any("49,000 and 500,000 extra images" in note for note in notes)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -61,9 +62,12 @@ def flat(text: str) -> str:
 
 def test_the_folder_holds_all_that_was_promised(finished: Path) -> None:
     names = sorted(str(path.relative_to(finished)) for path in finished.rglob("*") if path.is_file())
-    each = ("best.pt", "last.pt", "metrics.jsonl", "outcome.json", "plan.json")
+    each = ("best.pt", "last.pt", "metrics.jsonl", "outcome.json", "plan.json", "examples.safetensors")
     places = [f"{place}/{name}" for place in ("original", "variant") for name in each]
-    assert names == sorted([*places, "config.json", "result.json", "table.md"])
+    verdicts = [name for name in names if name.endswith("/verdicts.safetensors")]
+    assert {name.partition("/")[0] for name in verdicts} == {"original", "variant"}
+    report = ["config.json", "report.html", "result.json", "table.md", "table.tex"]
+    assert names == sorted([*places, *verdicts, *report])
 
 
 def test_it_prints_progress_the_table_and_where_the_report_lies(finished: Path) -> None:
@@ -72,7 +76,7 @@ def test_it_prints_progress_the_table_and_where_the_report_lies(finished: Path) 
     assert "images/s" in printed
     assert "vgg11 10-10-4 γ=0.04" in printed
     assert "FGSM best" in printed
-    assert printed.splitlines()[-1] == f"Report: {finished / 'table.md'} and {finished / 'result.json'}"
+    assert printed.splitlines()[-1] == f"Report: {finished / 'report.html'} (also table.md, table.tex, result.json)"
 
 
 def test_the_result_says_all_that_is_needed_to_repeat_it(finished: Path) -> None:
@@ -87,8 +91,9 @@ def test_the_result_says_all_that_is_needed_to_repeat_it(finished: Path) -> None
     assert result["command"].startswith("python ")
     assert result["command"].endswith(f"--save-every 0 --out {finished}")
     for place, rule in (("original", "10-10-10"), ("variant", "10-10-4")):
-        outcome = result["networks"][place]
-        assert outcome["params"] == reconfig.plan(zoo.vgg11(), rule, gamma=0.04).params
+        (outcome,) = result["networks"][place]
+        plan = reconfig.plan(zoo.vgg11(), rule, gamma=0.04, example_input=torch.zeros(1, 3, 32, 32))
+        assert (outcome["params"], outcome["flops"]) == (plan.params, plan.flops)
         assert set(outcome["scores"]) == {"last", "best"}
         assert outcome["epochs"]["last"] == 2
         assert outcome["seconds"] > 0
@@ -124,6 +129,39 @@ def test_select_test_trains_on_everything(main: Main, tmp_path: Path) -> None:
     result = files.read_json(out / "result.json")
     assert (result["data"]["train"], result["data"]["selection"], result["select"]) == (80, 20, "test")
     assert "on the test images" in (out / "table.md").read_text()
+
+
+def test_seeds_are_run_one_after_the_other_and_none_twice(
+    main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmarks.harness import unit
+
+    out, complete, begun = tmp_path / "out", unit.complete, []
+
+    def three(each: unit.Unit, *rest: Any) -> unit.Outcome:
+        if len(begun) == 3:
+            raise KeyboardInterrupt
+        begun.append(str(each.folder.relative_to(out)))
+        return complete(each, *rest)
+
+    monkeypatch.setattr(unit, "complete", three)
+    arguments = [*TINY, "--train.epochs", "1", "--seeds", "2", "--seed", "5", "--out", str(out)]
+    assert main(*arguments) == 130
+    assert begun == ["seed-5/original", "seed-5/variant", "seed-6/original"]
+    before = {path: path.stat().st_mtime_ns for each in begun for path in (out / each).rglob("*") if path.is_file()}
+    monkeypatch.undo()
+    capsys.readouterr()
+
+    assert main(*arguments, "--resume") == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert capsys.readouterr().out.count("finished before") == 3
+    result = files.read_json(out / "result.json")
+    assert [run["seed"] for run in result["networks"]["variant"]] == [5, 6]
+    robust = [run["scores"]["best"]["fgsm"] for run in result["networks"]["variant"]]
+    assert result["statistics"]["fgsm"]["best"]["variant"]["mean"] == pytest.approx(sum(robust) / 2)
+    assert "seeds 5, 6 (mean ± standard deviation)" in (out / "table.md").read_text()
+    weights = [files.load_checkpoint(out / f"seed-{seed}" / "original" / "last.pt")["model"] for seed in (5, 6)]
+    assert not torch.equal(weights[0]["classifier.weight"], weights[1]["classifier.weight"])
 
 
 def test_the_data_can_come_from_the_environment(main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +205,7 @@ def test_help_of_a_recipe_lists_every_field(capsys: pytest.CaptureFixture[str], 
     ("arguments", "message"),
     [
         (["vgg12"], "Unrecognized options: vgg12 .* Available subcommands: darts, demo, densenet121, vgg11, wrn34"),
-        ([], "Expected one of {darts, demo, densenet121, vgg11, wrn34}"),
+        ([], "Expected one of {" + ", ".join(discover()) + "}"),
         (
             ["vgg11", "--train.epoch", "3"],
             "Unrecognized options: --train.epoch, 3 .* Perhaps you meant: --train.epochs",
@@ -241,7 +279,7 @@ def test_a_folder_in_use_needs_resume(
 ) -> None:
     out = copied(finished, tmp_path / "out")
     message = refused(main, out, capsys)
-    assert "already holds config.json, original, result.json, table.md, ...; nothing was changed" in message
+    assert "already holds config.json, original, report.html, result.json, ...; nothing was changed" in message
     assert "Add --resume" in message
 
 

@@ -10,15 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F
 from small_training import EXPERIMENT, STEPS, Quiet, small_network, small_split, small_training
 from torch import Tensor, nn
 
 from benchmarks.harness import files
-from benchmarks.harness.attacks import cross_entropy
+from benchmarks.harness.data import Split
 from benchmarks.harness.files import CheckpointError
-from benchmarks.harness.train import METHODS, TrainError, check_batch, learning_rate, sat
-from recipes.experiment import Attack, Compute, Train
+from benchmarks.harness.train import TrainError, check_batch, learning_rate
+from recipes.experiment import Attack, Compute, Setting, Train, WeightPerturbation
 
 EPOCHS = EXPERIMENT.train.epochs
 
@@ -253,17 +252,100 @@ def test_learning_rate_decays_at_parts_of_the_epochs() -> None:
     assert [learning_rate(short, epoch) for epoch in range(4)] == pytest.approx([1, 1, 1, 0.1])
 
 
-def test_sat_is_cross_entropy_on_what_was_crafted() -> None:
-    network, split = small_network().eval(), small_split(6)
-    images = split.images.float() / 255
+def test_schedules() -> None:
+    cosine = Train(epochs=4, lr=0.2, schedule="cosine")
+    assert [learning_rate(cosine, epoch) for epoch in (0, 1, 2, 3)] == pytest.approx(
+        [0.2, 0.1 + 0.1 / 2**0.5, 0.1, 0.1 - 0.1 / 2**0.5]
+    )
+    cyclic = Train(epochs=4, lr=0.2, schedule="cyclic")
+    assert [learning_rate(cyclic, epoch) for epoch in (0, 0.5, 1, 2, 3, 3.5)] == pytest.approx(
+        [0, 0.05, 0.1, 0.2, 0.1, 0.05]
+    )
 
-    def craft(images: Tensor, labels: Tensor, loss: object = cross_entropy) -> Tensor:
-        return 1 - images
 
-    loss, logits = sat(network, images, split.labels, craft)
-    assert torch.equal(logits, network(1 - images))
-    assert torch.equal(loss, F.cross_entropy(logits, split.labels))
-    assert METHODS["sat"] is sat
+def small(**changes: object) -> Setting:
+    return replace(EXPERIMENT, train=replace(EXPERIMENT.train, **changes))
+
+
+METHODS = {
+    "trades": small(method="trades", grad_clip=None),
+    "mart": small(method="mart"),
+    "fast": small(method="fast", schedule="cyclic", attack=Attack(steps=1, step=Fraction(5, 4))),
+    "awp": small(awp=WeightPerturbation(gamma=0.01, warmup=1)),
+    "average": small(average=0.9),
+    "everything": small(method="trades", schedule="cosine", awp=WeightPerturbation(gamma=0.01), average=0.5),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_learns_and_goes_on_where_it_was_killed(name: str, tmp_path: Path, uninterrupted: Path) -> None:
+    class Killer(Quiet):
+        def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
+            if (epoch, step) in ((0, 3), (2, 1)):
+                raise KilledError
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    killed.mkdir()
+    history = small_training(whole, METHODS[name]).run().history
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert history[-1]["clean"] > 40  # three classes
+    for _ in range(2):
+        with pytest.raises(KilledError):
+            small_training(killed, METHODS[name], watcher=Killer()).run()
+    small_training(killed, METHODS[name]).run()
+    assert_ends_alike(killed, whole)
+    with pytest.raises(AssertionError):
+        assert_same(whole / "last.pt", uninterrupted / "last.pt")
+
+
+def test_awp_begins_after_its_warmup(tmp_path: Path, uninterrupted: Path) -> None:
+    small_training(tmp_path, small(awp=WeightPerturbation(gamma=0.01, warmup=EPOCHS))).run()
+    assert_same(tmp_path / "last.pt", uninterrupted / "last.pt")
+
+
+def test_the_mean_is_measured_and_the_weights_go_on_without_it(tmp_path: Path, uninterrupted: Path) -> None:
+    training = small_training(tmp_path, METHODS["average"])
+    training.run()
+    averaged, plain = (files.load_checkpoint(folder / "last.pt") for folder in (tmp_path, uninterrupted))
+    for name, value in plain["model"].items():
+        assert torch.equal(value, averaged["trained"][name]), name
+    assert "trained" not in plain
+    assert not torch.equal(averaged["model"]["6.weight"], averaged["trained"]["6.weight"])
+    assert torch.equal(averaged["model"]["6.weight"], training.measured.state_dict()["6.weight"])
+    images = training.selection.images.float() / 255
+    with torch.no_grad():
+        right = training.measured.eval()(images).argmax(1) == training.selection.labels
+    assert averaged["state"]["history"][-1]["clean"] == pytest.approx(100 * right.float().mean().item())
+
+
+def extra_images() -> Split:
+    split = small_split(30, seed=2)
+    return Split(split.images + 1, split.labels)  # no other image is that bright
+
+
+def test_extra_images_fill_their_part_of_each_batch(tmp_path: Path) -> None:
+    experiment = replace(EXPERIMENT, data=replace(EXPERIMENT.data, extra_part=Fraction(3, 8)))
+    training = small_training(tmp_path, experiment, extra=extra_images())
+    batch = training.batch(torch.arange(len(training.images)), 1)
+    assert len(batch) == 8
+    assert torch.equal(batch.images[:5], training.images[slice(5, 10)].images)
+    pool = {image.numpy().tobytes() for image in extra_images().images}
+    drawn = [image.numpy().tobytes() in pool for image in batch.images]
+    assert drawn == [False] * 5 + [True] * 3
+    assert torch.equal(batch.images, training.batch(torch.arange(len(training.images)), 1).images)
+    assert not torch.equal(batch.images[5:], training.batch(torch.arange(len(training.images)), 2).images[5:])
+
+
+def test_rst_is_trades_with_extra_images(tmp_path: Path) -> None:
+    (tmp_path / "trades").mkdir()
+    (tmp_path / "rst").mkdir()
+    for name in ("trades", "rst"):
+        state = small_training(tmp_path / name, small(method=name), extra=extra_images()).run()
+        assert state.history[-1]["clean"] > 40
+    assert_same(tmp_path / "trades" / "last.pt", tmp_path / "rst" / "last.pt")
+    with pytest.raises(TrainError, match=r"rst trains on extra images as well; say with --data\.extra where they are"):
+        small_training(tmp_path, small(method="rst"))
 
 
 def test_batches_that_do_not_fit() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = [
-    *("demo", "--original.gamma", "0.04", "--variant.gamma", "0.04", "--compute.device", "cpu"),
+    *("demo", "--tracker", "none"),
+    *("--original.gamma", "0.04", "--variant.gamma", "0.04", "--compute.device", "cpu"),
     *("--data.train-limit", "80", "--data.test-limit", "20", "--data.hold-out", "16", "--train.batch", "16"),
     *("--train.epochs", "2", "--train.attack.steps", "2", "--evaluate.attacks", "fgsm", "--save-every", "0"),
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.harness.files import DataError
 from benchmarks.harness.randomness import generator
-from benchmarks.harness.readers import LAYOUTS, Arrays, DataError
+from benchmarks.harness.readers import LAYOUTS, Arrays, read_extra
 
 ENVIRONMENT = "RECONFIG_DATA"
 _HELP = """\
@@ -39,6 +40,10 @@ class Split:
     def __getitem__(self, rows: Tensor | slice) -> Split:
         return Split(self.images[rows], self.labels[rows])
 
+    def joined(self, other: Split) -> Split:
+        """The images of both, one after the other."""
+        return Split(torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels]))
+
     def to(self, device: torch.device) -> Split:
         """The same split on another device."""
         return Split(self.images.to(device), self.labels.to(device))
@@ -53,6 +58,8 @@ class Dataset:
     classes: int
     train: Split
     test: Split
+    extra: Split | None = None
+    """More training images, with labels that may be a network's answers."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -63,21 +70,30 @@ class Dataset:
     def fingerprint(self) -> str:
         """A digest of every pixel and label, in order: the same data gives the same text wherever it lies."""
         digest = hashlib.sha256(repr(self.shape).encode())
-        for tensor in (self.train.images, self.train.labels, self.test.images, self.test.labels):
-            digest.update(tensor.cpu().numpy().tobytes())
+        for split in (self.train, self.test, *([] if self.extra is None else [self.extra])):
+            for tensor in (split.images, split.labels):
+                digest.update(tensor.cpu().numpy().data)
         return digest.hexdigest()[:16]
 
 
-def load(path: str | None, train_limit: int | None = None, test_limit: int | None = None) -> Dataset:
+def load(
+    path: str | None, train_limit: int | None = None, test_limit: int | None = None, extra: str | None = None
+) -> Dataset:
     """The data set at ``path``, else at the environment variable RECONFIG_DATA.
 
     ``path`` is a folder in one of the layouts of ``readers.LAYOUTS``, or the word digits (scikit-learn's
-    1,797 scans, enlarged from 8x8 to 32x32). Limits keep the first so many images.
+    1,797 scans, enlarged from 8x8 to 32x32). Limits keep the first so many images. ``extra`` is a file that
+    ``readers.read_extra`` knows.
 
     Raises:
         DataError: If there is nothing, or what is there is empty, damaged or of the wrong shape; the
             message names it.
     """
+    dataset = _load(path, train_limit, test_limit)
+    return dataset if extra is None else with_extra(dataset, extra)
+
+
+def _load(path: str | None, train_limit: int | None, test_limit: int | None) -> Dataset:
     place = path or os.environ.get(ENVIRONMENT)
     if not place:
         raise DataError(f"no data: neither --data nor the environment variable {ENVIRONMENT} is set.\n{_HELP}")
@@ -95,6 +111,25 @@ def load(path: str | None, train_limit: int | None = None, test_limit: int | Non
             return _checked(f"{folder.resolve().name} ({layout.name})", train, test)
     looked = "; ".join(f"{layout.sign} ({layout.name})" for layout in LAYOUTS)
     raise DataError(f"{folder} holds no known data set. Looked for: {looked}.\n{_HELP}")
+
+
+def with_extra(dataset: Dataset, path: str) -> Dataset:
+    """``dataset`` with the images of the file ``path`` as its extra ones: see ``readers.read_extra``.
+
+    Raises:
+        DataError: If the file cannot be read, or its images or labels do not fit the data set's.
+    """
+    extra = _tensors(read_extra(Path(path).expanduser()))
+    size, wanted = (f"{shape[2]}x{shape[1]}" for shape in (extra.images.shape[1:], dataset.shape))
+    if size != wanted:
+        raise DataError(f"{path}: the extra images have {size} pixels, those of {dataset.name} {wanted}")
+    low, high = int(extra.labels.min()), int(extra.labels.max())
+    if low < 0 or high >= dataset.classes:
+        raise DataError(
+            f"{path}: the extra images have labels from {low} to {high},"
+            f" but {dataset.name} has {dataset.classes} classes, 0 to {dataset.classes - 1}"
+        )
+    return replace(dataset, extra=extra)
 
 
 def hold_out(split: Split, size: int, seed: int) -> tuple[Split, Split]:

@@ -22,6 +22,10 @@ class CheckpointError(ReconfigError):
     """A checkpoint that cannot be read."""
 
 
+class DataError(ReconfigError):
+    """Image data that is missing, damaged or of the wrong shape."""
+
+
 def reason(error: Exception) -> str:
     """What an error of a library says, on one short line."""
     text = " ".join(str(error).split()) or type(error).__name__
@@ -63,16 +67,19 @@ def copy(source: Path, target: Path) -> None:
     write(target, lambda unfinished: shutil.copyfile(source, unfinished))
 
 
-def read_json(path: Path, remedy: str = "Put back a copy") -> Any:
-    """The value in a JSON file.
+def read_json(path: Path, remedy: str = "Put back a copy") -> dict[str, Any]:
+    """The object in a JSON file.
 
     Raises:
-        CheckpointError: If the file holds no JSON; the message ends with ``remedy``.
+        CheckpointError: If the file holds none; the message ends with ``remedy``.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(value, dict):
+            raise ValueError(f"it holds a {type(value).__name__}, not an object")
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); nothing was changed. {remedy}") from error
+    return value
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

@@ -1,20 +1,22 @@
-"""The output folder of a run, and whether a run may begin or go on in it.
+"""The output folder of a run or sweep, and whether it may begin or go on in it.
 
 It holds:
     config.json              the experiment, and the fingerprint of its images
-    original/, variant/      plan.json, last.pt, best.pt, metrics.jsonl, outcome.json
-    result.json, table.md    the comparison
+    original/, variant/      a network each, see ``unit.complete``; with several seeds in seed-0/, seed-1/, ...
+    result.json, table.md, table.tex, report.html      the comparison
+A sweep's folder has a folder for each configuration, and results.csv and figure.svg as well.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import files
-from recipes.experiment import Experiment
+from recipes.experiment import Setting
 from reconfig import ReconfigError
 
 
@@ -44,10 +46,10 @@ def check(out: Path, resume: bool) -> None:
         raise FolderError(f"{out} holds {held[0]} but no config.json, so no run of this program; give another --out")
 
 
-def config(experiment: Experiment, fingerprint: str) -> dict[str, Any]:
-    """What config.json holds: all that decides the result of a run."""
-    fields = asdict(experiment) | {"images": fingerprint}
-    del fields["paper"]
+def config(wanted: Setting, fingerprint: str) -> dict[str, Any]:
+    """What config.json holds: all that decides the result."""
+    fields = asdict(wanted) | {"images": fingerprint}
+    fields.pop("paper", None)
     return json.loads(json.dumps(fields, default=str))
 
 
@@ -74,15 +76,14 @@ def check_config(out: Path, wanted: dict[str, Any]) -> None:
         )
 
 
-def prepare(out: Path, wanted: dict[str, Any], plans: dict[str, str]) -> None:
-    """Make the folder, with config.json first, and the networks' folders with their plans."""
+def prepare(out: Path, wanted: dict[str, Any], folders: Iterable[Path]) -> None:
+    """Make the folder, with config.json first, and ``folders`` in it."""
     out.mkdir(parents=True, exist_ok=True)
     files.remove_unfinished(out)
     if not (out / "config.json").exists():
         files.write_json(out / "config.json", wanted)
-    for place, plan in plans.items():
-        (out / place).mkdir(exist_ok=True)
-        files.write_text(out / place / "plan.json", plan)
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def _flat(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -6,7 +6,9 @@ share of the rows. So the batch and its random numbers do not depend on the numb
 
 from __future__ import annotations
 
+import os
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,12 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import broadcast
+from accelerate.utils import ProjectConfiguration, broadcast
 from torch import Tensor, nn
 
 from benchmarks.harness.data import as_floats
+from benchmarks.harness.norms import share_statistics
+from benchmarks.harness.record import Recorded
 from recipes.experiment import Compute
 from reconfig import ReconfigError
 
@@ -44,13 +48,22 @@ class Machine:
         return self.accelerator.is_main_process
 
     def place(self, model: nn.Module) -> nn.Module:
-        """The model on this device, in the memory layout and compiled as asked for; changed in place."""
+        """The model on this device, in the memory layout and compiled as asked for; changed in place.
+
+        With several processes, its batch norms take their statistics from all of them.
+        """
         model.to(self.device)
+        if self.accelerator.num_processes > 1:
+            model = share_statistics(model, self.device)
         if self.compute.channels_last:
             model.to(memory_format=torch.channels_last)
         if self.compute.compile:
             model.compile()
         return model
+
+    def recorded(self, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """``function`` of tensors as a CUDA graph, if that is asked for."""
+        return Recorded(function) if self.compute.capture else function
 
     def floats(self, images: Tensor) -> Tensor:
         """uint8 images as floats in [0, 1], in the memory layout asked for."""
@@ -66,7 +79,7 @@ class Machine:
         return self.accelerator.reduce(value)
 
     def agree_on_buffers(self, model: nn.Module) -> None:
-        """Give every process the main one's buffers: batch statistics are kept per process while training."""
+        """Give every process the main one's buffers: what is no batch norm may keep its own while training."""
         if self.accelerator.num_processes > 1:
             for buffer in model.buffers():
                 buffer.copy_(broadcast(buffer))
@@ -79,23 +92,32 @@ class Machine:
 
 
 def start(compute: Compute, tracker: str | None, folder: Path) -> Machine:
-    """The machine as ``compute`` asks for it, with a tracker of accelerate's that logs under ``folder``.
+    """The machine as ``compute`` asks for it, with a tracker of accelerate's that logs in ``folder``/logs.
 
     Raises:
-        MachineError: If the tracker is not installed.
+        MachineError: If the tracker is not installed, or a CUDA graph is asked for without a GPU.
     """
     installed = sorted(str(name) for name in get_available_trackers())
+    tracker = None if tracker == "none" else tracker
     if tracker is not None and tracker not in installed:
         raise MachineError(
             f"the tracker {tracker} is not installed (installed: {', '.join(installed) or 'none'});"
-            f" pip install {tracker}, or leave --tracker out"
+            f" pip install {tracker}, or give --tracker none"
         )
+    if compute.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(compute.deterministic, warn_only=True)
+    torch.backends.cudnn.benchmark = not compute.deterministic
     accelerator = Accelerator(
         cpu=compute.device == "cpu",
         mixed_precision="bf16" if compute.precision == "bf16" else "no",
         log_with=tracker,
-        project_dir=folder,
+        project_config=ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder / "logs")),
     )
+    if compute.capture and accelerator.device.type != "cuda":
+        raise MachineError(
+            f"compute.capture records CUDA graphs, and this run is on {accelerator.device}; leave it out"
+        )
     return Machine(accelerator, compute)
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from torch import Tensor
 
-from recipes.experiment import Experiment
+from recipes.experiment import Setting
 
 _LIVE_SECONDS = 0.5
 _PLAIN_SECONDS = 60.0
@@ -19,9 +19,9 @@ _PLAIN_SECONDS = 60.0
 class TrainingProgress:
     """Shows the training of one network; a context manager. Nothing is shown where ``console`` is quiet."""
 
-    def __init__(self, console: Console, name: str, experiment: Experiment) -> None:
+    def __init__(self, console: Console, name: str, setting: Setting) -> None:
         self.console, self.name = console, name
-        self.train, self.select = experiment.train, experiment.evaluate.select
+        self.train, self.select = setting.train, setting.evaluate.select
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),

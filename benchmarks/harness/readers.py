@@ -8,8 +8,7 @@ Nothing that a file says is executed.
 from __future__ import annotations
 
 import io
-import pickle
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,12 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.harness.files import reason
-from reconfig import ReconfigError
-
-
-class DataError(ReconfigError):
-    """Image data that is missing, damaged or of the wrong shape."""
+from benchmarks.harness.files import DataError, reason
+from benchmarks.harness.pickles import read_arrays
 
 
 class Arrays(NamedTuple):
@@ -102,26 +97,6 @@ _BATCHES = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("te
 _CIFAR_SHAPE = (3, 32, 32)
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickles numpy arrays inside plain containers, and refuses every other name a file asks for."""
-
-    _allowed = frozenset(
-        {
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-            ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy._core.multiarray", "_reconstruct"),
-            ("_codecs", "encode"),  # how Python 3 writes bytes for protocol 2
-        }
-    )
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._allowed:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, and only numpy arrays are let in")
-        # NumPy 2 moved the module that NumPy 1 wrote, and warns about the old name.
-        return super().find_class(module.replace("numpy.core", np.__name__ + "._core"), name)
-
-
 def _find_batches(folder: Path) -> Path | None:
     names = {*_BATCHES["train"], *_BATCHES["test"]}
     for candidate in (folder, folder / "cifar-10-batches-py"):
@@ -139,12 +114,13 @@ def _read_batches(folder: Path, split: str, limit: int | None) -> Arrays:
 def _read_batch(path: Path) -> Arrays:
     if not path.is_file():
         raise DataError(f"{path} is missing; get it with torchvision.datasets.CIFAR10(root, download=True)")
-    try:
-        with open(path, "rb") as file:
-            content = _ArrayUnpickler(file, encoding="bytes").load()
-        images, labels = np.asarray(content[b"data"]), np.asarray(content[b"labels"])
-    except Exception as error:  # a damaged pickle raises nearly anything
-        raise DataError(f"{path} is damaged or no CIFAR-10 batch: {reason(error)}") from error
+    content = read_arrays(path)
+    missing = {"data", "labels"} - content.keys()
+    if missing:
+        raise DataError(
+            f"{path} holds {', '.join(content) or 'nothing'} but no {min(missing)}, so it is no CIFAR-10 batch"
+        )
+    images, labels = content["data"], content["labels"]
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise DataError(f"{path} holds labels that are no class numbers: {labels.dtype} {list(labels.shape)}")
     wanted = (len(labels), int(np.prod(_CIFAR_SHAPE)))
@@ -192,6 +168,73 @@ LAYOUTS = (
     Layout("torchvision CIFAR-10", "a folder cifar-10-batches-py", _find_batches, _read_batches),
     Layout("image folders", "folders train/CLASS/ and test/CLASS/ (or val/)", _find_folders, _read_folders),
 )
+
+
+# ---------------------------------------------------------------- one file of extra images
+
+
+def read_extra(path: Path) -> Arrays:
+    """More images with labels, out of one file: parquet as on the hub, npz, or the public 500K pickle.
+
+    An npz holds image [N, H, W, 3] of uint8 and label [N] of integers; the pickle (Carmon et al., 2019) calls them
+    data and extrapolated_targets.
+
+    Raises:
+        DataError: If the file is missing, damaged, of another kind, or holds arrays of other shapes or types.
+    """
+    if path.suffix not in _EXTRA:
+        raise DataError(f"{path} is no file of extra images: its name must end in {', '.join(_EXTRA)}")
+    if not path.is_file():
+        raise DataError(f"the file of extra images {path} does not exist")
+    arrays = _EXTRA[path.suffix](path)
+    if not len(arrays.labels):
+        raise DataError(f"{path} holds no images")
+    return arrays
+
+
+def _extra_parquet(path: Path) -> Arrays:
+    return _stack((name, _decode(name, encoded), label) for name, encoded, label in _parquet_rows(path))
+
+
+def _extra_npz(path: Path) -> Arrays:
+    try:
+        # Opened here, because numpy leaves a broken file open.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except Exception as error:  # zipfile, zlib and numpy raise a dozen unrelated types
+        raise DataError(f"{path} is damaged or no npz of arrays: {reason(error)}") from error
+    return _named(path, arrays, "image", "label")
+
+
+def _extra_pickle(path: Path) -> Arrays:
+    return _named(path, read_arrays(path), "data", "extrapolated_targets")
+
+
+_EXTRA: dict[str, Callable[[Path], Arrays]] = {
+    ".parquet": _extra_parquet,
+    ".npz": _extra_npz,
+    ".pickle": _extra_pickle,
+    ".pkl": _extra_pickle,
+}
+
+
+def _named(path: Path, arrays: Mapping[str, NDArray[Any]], image: str, label: str) -> Arrays:
+    """The images [N, H, W, 3] and labels [N] of these names."""
+    for name in (image, label):
+        if name not in arrays:
+            raise DataError(f"{path} holds {', '.join(arrays) or 'nothing'}; {image} and {label} are needed")
+    images, labels = arrays[image], arrays[label]
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+        raise DataError(f"{path}: {image} is {images.dtype} {list(images.shape)}; uint8 [N, H, W, 3] is needed")
+    if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1]:
+        raise DataError(
+            f"{path}: {label} is {labels.dtype} {list(labels.shape)} for {len(images)} images;"
+            f" integers [{len(images)}] are needed"
+        )
+    return Arrays(images.transpose(0, 3, 1, 2), labels.astype(np.int64))
+
+
+# ---------------------------------------------------------------- images
 
 
 def _decode(name: str, source: bytes | Path) -> NDArray[np.uint8]:

@@ -3,37 +3,42 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
 from typing import Any
 
 import torch
 from rich.table import Table
 
-from recipes.experiment import Experiment, PaperRow
+from benchmarks.harness import statistics, verdicts
+from benchmarks.harness.evaluate import MEASURES, VERDICTS
+from benchmarks.harness.statistics import Difference
+from benchmarks.harness.unit import CHECKPOINTS, Outcome, Unit
+from recipes.experiment import Experiment, PaperRow, Setting
 
-LABELS = {"clean": "clean", "fgsm": "FGSM", "pgd20": "PGD-20"}
-CHECKPOINTS = ("last", "best")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One trained network, measured."""
-
-    name: str
-    params: int
-    scores: dict[str, dict[str, float]]
-    """Checkpoint -> measure -> accuracy in %."""
-    epochs: dict[str, int]
-    """Checkpoint -> the epoch it was saved after, counted from 1."""
-    seconds: float
-    """Time spent training."""
+Column = tuple[str, str]
+"""A measure and a checkpoint."""
+_LATEX = {
+    **{character: "\\" + character for character in "%&_#{}$"},
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "±": r"$\pm$",
+    "γ": r"$\gamma$",
+    "−": r"$-$",
+    "+": r"$+$",
+}
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The table of a run as text: one header, rows of cells, and what has to be said about them."""
+    """A table of results as text: one header, rows of cells, and what has to be said about them.
+
+    Titles that end in the name of a checkpoint stand together by what is before it.
+    """
 
     header: list[str]
     rows: list[list[str]]
@@ -54,68 +59,191 @@ class Comparison:
         table = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
         return table + "\n\n" + "\n".join(f"- {note}" for note in self.notes) + "\n"
 
+    def latex(self) -> str:
+        """For papers: a table of the package booktabs."""
+        columns = len(self.header)
+        lines = [
+            "% needs \\usepackage{booktabs}",
+            *(f"% {note}" for note in self.notes),
+            f"\\begin{{tabular}}{{l{'r' * (columns - 1)}}}",
+            "\\toprule",
+            *self._latex_header(),
+            "\\midrule",
+            *(" & ".join(map(_latex, row)) + r" \\" for row in self.rows),
+            "\\bottomrule",
+            "\\end{tabular}",
+        ]
+        return "\n".join(lines) + "\n"
 
-def compare(experiment: Experiment, outcomes: list[Outcome], data: dict[str, Any]) -> Comparison:
-    """The networks in the order given, each followed by the paper's row for it, where there is one."""
-    measures = ["clean", *experiment.evaluate.attacks]
-    columns = [(measure, checkpoint) for measure in measures for checkpoint in CHECKPOINTS]
-    header = ["network", "parameters"] + [f"{LABELS[measure]} {checkpoint}" for measure, checkpoint in columns]
+    def _latex_header(self) -> list[str]:
+        """The titles in two lines: the measures over their checkpoints."""
+        split = [title.rpartition(" ")[::2] for title in self.header]
+        pairs = [pair if pair[1] in CHECKPOINTS else ("", " ".join(pair).strip()) for pair in split]
+        above, rules, place = [], [], 1
+        for title, group in groupby(pairs, key=lambda pair: pair[0]):
+            width = len(list(group))
+            above.append(f"\\multicolumn{{{width}}}{{c}}{{{_latex(title)}}}")
+            rules += [f"\\cmidrule(lr){{{place}-{place + width - 1}}}"] if title else []
+            place += width
+        return [" & ".join(above) + r" \\", *rules, " & ".join(_latex(below) for _, below in pairs) + r" \\"]
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def compare(
+    experiment: Experiment,
+    outcomes: Mapping[str, Sequence[Outcome]],
+    data: Mapping[str, Any],
+    apart: Mapping[Column, Difference],
+) -> Comparison:
+    """The networks by their places, each over its seeds and followed by the paper's row for it, where there is one.
+
+    The last row is what the variant has more than the original: ``apart``, from ``differences``.
+    """
+    chosen = list(apart)
+    header = ["network", "parameters"] + [f"{label(measure)} {checkpoint}" for measure, checkpoint in chosen]
     rows = []
-    for place, outcome in enumerate(outcomes):
-        cells = [f"{outcome.scores[checkpoint][measure]:.2f}" for measure, checkpoint in columns]
-        rows.append([outcome.name, f"{outcome.params:,}", *cells])
+    for place, runs in enumerate(outcomes.values()):
+        cells = [str(statistics.summary(values(runs, column))) for column in chosen]
+        rows.append([runs[0].name, f"{runs[0].params:,}", *cells])
         if experiment.paper is not None:
             paper = experiment.paper[place]
-            cells = [_paper_cell(paper, measure, checkpoint) for measure, checkpoint in columns]
+            cells = [_paper_cell(paper, measure, checkpoint) for measure, checkpoint in chosen]
             rows.append([f"paper: {paper.model}", f"{paper.params_m:.2f} M", *cells])
-    return Comparison(header, rows, _notes(experiment, outcomes, data))
+    original, variant = (runs[0].params for runs in outcomes.values())
+    rows.append(["difference", f"{variant / original - 1:+.1%}", *(str(apart[column]) for column in chosen)])
+    return Comparison(header, rows, _notes(experiment, outcomes, data, apart))
+
+
+def columns(runs: Sequence[Outcome]) -> list[Column]:
+    """What was measured of each of ``runs`` at each checkpoint, in the order of the table.
+
+    An attack made later may have been made on some of them only.
+    """
+    held = [measures for run in runs for measures in run.scores.values()]
+    everywhere = [measure for measure in held[0] if all(measure in measures for measures in held)]
+    return [(measure, checkpoint) for measure in everywhere for checkpoint in CHECKPOINTS]
+
+
+def values(runs: Sequence[Outcome], column: Column) -> list[float]:
+    """What each run of a network measured."""
+    measure, checkpoint = column
+    return [run.scores[checkpoint][measure] for run in runs]
+
+
+def label(measure: str) -> str:
+    """The title of a measure, with its unit unless that is %."""
+    found = MEASURES[measure]
+    return found.label if found.unit in ("", "%") else f"{found.label} [{found.unit}]"
+
+
+def differences(units: Iterable[Sequence[Unit]], outcomes: Iterable[Sequence[Outcome]]) -> dict[Column, Difference]:
+    """What the second of two networks has more than the first in each column.
+
+    Tested over seeds where there are several, else over the images that both were judged on.
+    """
+    (first_units, second_units), (original, variant) = units, outcomes
+    found = {}
+    for column in columns([*original, *variant]):
+        first = _verdicts(first_units[0], original[0], column)
+        second = _verdicts(second_units[0], variant[0], column)
+        if len(original) == 1 and first is not None and second is not None and len(first) == len(second):
+            found[column] = statistics.over_images(first, second)
+        else:
+            found[column] = statistics.over_seeds(values(original, column), values(variant, column))
+    return found
+
+
+def _verdicts(unit: Unit, outcome: Outcome, column: Column) -> torch.Tensor | None:
+    """Whether the network of ``unit`` is right on each image, bool [N], if that was kept."""
+    measure, checkpoint = column
+    path = unit.folder / outcome.measured(checkpoint) / VERDICTS
+    return verdicts.read(path)[0].get(measure) if path.exists() else None
 
 
 def _paper_cell(paper: PaperRow, measure: str, checkpoint: str) -> str:
-    figures: tuple[float, float] = getattr(paper, measure)
+    figures: tuple[float, float] | None = getattr(paper, measure, None)
+    if figures is None:
+        return "–"
     return f"{figures[CHECKPOINTS.index(checkpoint)]:.2f}" + (" ?" if measure in paper.unsure else "")
 
 
-def _notes(experiment: Experiment, outcomes: list[Outcome], data: dict[str, Any]) -> list[str]:
-    threat, train, seed = experiment.threat, experiment.train, experiment.seed
-    selection = (
-        f"{data['selection']:,} images held out of the training set"
-        if experiment.evaluate.select == "holdout"
-        else "the test images"
+def _notes(
+    experiment: Experiment,
+    outcomes: Mapping[str, Sequence[Outcome]],
+    data: Mapping[str, Any],
+    apart: Mapping[Column, Difference],
+) -> list[str]:
+    threat, train = experiment.threat, experiment.train
+    seeds = [run.seed for run in next(iter(outcomes.values()))]
+    epochs = "; ".join(
+        f"{runs[0].name}: {', '.join(str(run.epochs['best']) for run in runs)}" for runs in outcomes.values()
     )
-    epochs = ", ".join(f"{outcome.name}: {outcome.epochs['best']}" for outcome in outcomes)
+    tests = list(dict.fromkeys(each.test for each in apart.values() if each.test is not None))
     notes = [
         f"Accuracy in % on {data['test']:,} test images of {data['name']}; {threat.norm} eps {threat.eps}.",
-        f"Trained with {train.method}, {train.epochs} epochs, {data['train']:,} images, seed {seed}.",
-        f"last: after the last epoch; best: the epoch of best PGD-20 accuracy on {selection} ({epochs}).",
+        f"Trained with {train.method}, {train.epochs} epochs, {training_images(data)}, {seeds_text(seeds)}.",
+        f"last: after the last epoch; best: the epoch of best PGD-20 accuracy on {selection(experiment, data)}"
+        f" ({epochs}).",
+        "difference: what the variant has more than the original" + (f"; p by {' or '.join(tests)}." if tests else "."),
     ]
     if experiment.paper is not None:
-        notes.append("paper: Huang et al. (2021), Table 2: SAT, 100 epochs on CIFAR-10, best selected on test images.")
+        notes.append("paper: Huang et al. (2021), Table 2, 100 epochs on CIFAR-10, best selected on test images.")
     return notes
+
+
+def training_images(counts: Mapping[str, Any]) -> str:
+    """How many images train, in words."""
+    extra = f" and {counts['extra']:,} extra" if "extra" in counts else ""
+    return f"{counts['train']:,}{extra} images"
+
+
+def seeds_text(seeds: Sequence[int]) -> str:
+    """Which seeds, and what several of them mean for a cell."""
+    if len(seeds) == 1:
+        return f"seed {seeds[0]}"
+    return f"seeds {', '.join(map(str, seeds))} (mean ± standard deviation)"
+
+
+def selection(setting: Setting, data: Mapping[str, Any]) -> str:
+    """The images that selected the best checkpoint, in words."""
+    if setting.evaluate.select == "test":
+        return "the test images"
+    return f"{data['selection']:,} images held out of the training set"
 
 
 def result(
     experiment: Experiment,
-    outcomes: dict[str, Outcome],
-    data: dict[str, Any],
+    outcomes: Mapping[str, Sequence[Outcome]],
+    data: Mapping[str, Any],
+    apart: Mapping[Column, Difference],
     command: str,
-    hardware: dict[str, Any],
+    hardware: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Everything a program needs to know about a run."""
+    table: dict[str, dict[str, Any]] = {}
+    for column, difference in apart.items():
+        summaries = {place: asdict(statistics.summary(values(runs, column))) for place, runs in outcomes.items()}
+        measure, checkpoint = column
+        table.setdefault(measure, {})[checkpoint] = summaries | {"difference": asdict(difference)}
     return {
         "command": command,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": experiment.seed,
         "select": experiment.evaluate.select,
-        "data": data,
-        "networks": {place: asdict(outcome) for place, outcome in outcomes.items()},
+        "data": dict(data),
+        "networks": {place: [asdict(run) for run in runs] for place, runs in outcomes.items()},
+        "statistics": table,
         "experiment": asdict(experiment),
-        "hardware": hardware,
-        "versions": _versions(),
+        "hardware": dict(hardware),
+        "versions": versions(),
     }
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """The versions of what decides a result."""
     packages = ("robust-reconfig", "accelerate", "numpy")
     found = {"python": platform.python_version(), "torch": torch.__version__}  # with the CUDA it was built for
     for package in packages:

@@ -1,0 +1,49 @@
+"""Attack the networks of a finished run, later and further than the run did.
+
+    python benchmarks/attack.py runs/vgg11 --attacks aa --images 1000
+    python benchmarks/attack.py runs/vgg11 --attacks aa --images 10000
+    python benchmarks/attack.py runs/vgg11/variant/best.pt --attacks transfer --source runs/other/original/best.pt
+    accelerate launch --multi-gpu benchmarks/attack.py runs/vgg11 --attacks aa
+
+Takes a run, one of its networks, or one checkpoint. AutoAttack goes on where it was stopped, and from 1,000 images to
+10,000 without doing the first again. What is found is entered in the network's outcome.json.
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from pathlib import Path
+
+import tyro
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # recipes and harness are not installed
+
+from benchmarks.harness.options import AttackOptions
+
+
+def main() -> int:
+    """Attack what the command line asks for; the exit code."""
+    options = tyro.cli(AttackOptions, description=__doc__)
+
+    # Only now, so that --help does not wait for torch.
+    from benchmarks.harness import later
+    from reconfig import ReconfigError
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("auto-attack").setLevel(logging.WARNING)
+    try:
+        for line in later.run(options):
+            print(line)
+    except ReconfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\nstopped; to go on: {shlex.join(['python', *sys.argv])}", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""Train many configurations of a network adversarially, and draw what the paper draws.
+
+    python benchmarks/sweep.py depth-grid --data PATH --gpus-per-run 0.25
+    python benchmarks/sweep.py gamma --data PATH --address auto
+    python benchmarks/sweep.py compare --data PATH --variants wrn34_10 "wrn34_10 10-10-4" --budget params
+    python benchmarks/sweep.py depth-grid --data digits --gamma 0.05 --limit 8 --train.epochs 1
+
+It runs on Ray: on this machine, or with --address on a cluster whose machines see the output folder under one name.
+A sweep that was stopped or killed goes on with --resume. `sweep.py --help` lists the sweeps, `sweep.py SWEEP --help`
+the fields of one; every field is a flag.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # recipes and harness are not installed
+
+from benchmarks.harness.options import SweepOptions
+from recipes.sweeps import SWEEPS, Sweep
+
+
+@dataclass(frozen=True)
+class _Run:
+    sweep: Annotated[Sweep, tyro.conf.arg(name="")]
+    options: Annotated[SweepOptions, tyro.conf.arg(name="")]
+
+
+def main() -> int:
+    """Run what the command line asks for; the exit code."""
+    choices = {
+        name: ((sweep.__doc__ or "").splitlines()[0], _Run(sweep, SweepOptions(out=Path("runs") / name)))
+        for name, sweep in SWEEPS.items()
+    }
+    wanted = tyro.extras.overridable_config_cli(choices, description=__doc__)
+
+    # Only now, so that --help does not wait for torch.
+    from benchmarks.harness import sweep
+    from reconfig import ReconfigError
+
+    try:
+        sweep.run(wanted.sweep, wanted.options)
+    except ReconfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        again = shlex.join(["python", *sys.argv, *([] if wanted.options.resume else ["--resume"])])
+        print(f"\nstopped; to go on: {again}", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,259 @@
+"""How many images a second adversarial training takes in, beside a plain loop, and what each trick gives.
+
+The plain loop is as public trainers have it: float32 in the usual memory layout, loader processes that crop and flip
+each image with torchvision, and attacks whose backward pass goes through the parameters too. From there one trick is
+added after another. All ways are timed in turns in one process, so that whatever else the machine does falls on all.
+
+    python benchmarks/train_speed.py --batch 32
+    python benchmarks/train_speed.py --factory wrn34_10 --rounds 20 --warmup 3 --bf16 --compile --capture
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+import tyro
+from accelerate.state import AcceleratorState
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+from torchvision.transforms import v2
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # recipes and harness are not installed
+
+import reconfig.zoo
+from benchmarks.attack_time import keep_parameter_gradients
+from benchmarks.harness import files, machine
+from benchmarks.harness.data import Split, as_floats, augment
+from benchmarks.harness.machine import Machine
+from benchmarks.harness.randomness import generator
+from benchmarks.harness.train import Training
+from recipes.experiment import Attack, Compute, Setting, Threat, Train
+
+Step = Callable[[], object]
+"""Makes one step of training."""
+IMAGES, CLASSES = 4096, 10
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What to time."""
+
+    factory: str = "vgg11"
+    """A factory of reconfig.zoo."""
+    batch: int = 128
+    """Images in a step."""
+    attack_steps: int = 10
+    """Gradient steps of the attack."""
+    rounds: int = 3
+    """How many steps of each way are timed."""
+    warmup: int = 1
+    """Steps of each way before, which do not count; take 3 with --compile or --capture."""
+    workers: int = 2
+    """Loader processes of the plain loop."""
+    device: Literal["auto", "cpu"] = "auto"
+    """auto takes a GPU where there is one."""
+    bf16: bool = False
+    """Add bf16 autocast; slow on a CPU that has no instructions for it."""
+    compile: bool = False
+    """Add torch.compile."""
+    capture: bool = False
+    """Add the attack as a CUDA graph; needs a GPU."""
+    out: Path = Path("benchmarks/results/train_speed")
+    """Folder of the results, FACTORY-DEVICE.json and the same as .md."""
+
+    @property
+    def train(self) -> Train:
+        """The training that every way does."""
+        return Train(batch=self.batch, attack=Attack(steps=self.attack_steps))
+
+
+class Timed:
+    """Stands where a run shows its progress."""
+
+    def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
+        """Shows nothing."""
+
+    def epoch(self, row: dict[str, Any], steps: int) -> None:
+        """Shows nothing."""
+
+
+class Loaded(TorchDataset[tuple[Tensor, int]]):
+    """Images as torchvision's CIFAR10 hands them out: each varied on its own when it is asked for."""
+
+    def __init__(self, split: Split) -> None:
+        self.images, self.labels = split.images.permute(0, 2, 3, 1).numpy(), split.labels.tolist()
+        self.vary = v2.Compose(
+            [
+                v2.ToPILImage(),
+                v2.RandomCrop(32, padding=4),
+                v2.RandomHorizontalFlip(),
+                v2.PILToTensor(),
+                v2.ToDtype(torch.float32, scale=True),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, int]:
+        return self.vary(self.images[row]), self.labels[row]
+
+
+def plain(speed: Speed, device: torch.device, batches: Iterator[tuple[Tensor, Tensor]]) -> Step:
+    """A step of the plain loop on the next of ``batches``."""
+    model, train = network(speed).to(device), speed.train
+    optimizer = torch.optim.SGD(model.parameters(), train.lr, train.momentum, weight_decay=train.weight_decay)
+
+    def step() -> None:
+        images, labels = (tensor.to(device, non_blocking=True) for tensor in next(batches))
+        adversarial = keep_parameter_gradients(model, images, labels, Threat(), train.attack).detach()
+        loss = F.cross_entropy(model(adversarial), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        if train.grad_clip is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), train.grad_clip)
+        optimizer.step()
+
+    return step
+
+
+def from_loader(speed: Speed, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches made by loader processes, without end."""
+    pinned, stays = torch.cuda.is_available(), speed.workers > 0
+    loader = DataLoader(
+        Loaded(split), speed.batch, True, num_workers=speed.workers, pin_memory=pinned, persistent_workers=stays
+    )
+    while True:
+        yield from loader
+
+
+def from_device(speed: Speed, split: Split, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of images that lie on the device and are varied there, without end."""
+    split, draws = split.to(device), generator(device, "speed")
+    while True:
+        batch = split[torch.randint(len(split), (speed.batch,), device=device, generator=draws)]
+        yield as_floats(augment(batch.images, 4, True, draws)), batch.labels
+
+
+def harness(speed: Speed, compute: Compute, split: Split, folder: Path) -> Step:
+    """A step of the harness, computing so."""
+    computer = start(compute, folder)
+    images, order, done = split.to(computer.device), torch.arange(len(split), device=computer.device), -1
+    training = Training(computer, Setting(train=speed.train), network(speed), images, images, folder, 1e9, Timed())
+
+    def step() -> None:
+        nonlocal done
+        done = (done + 1) % training.steps
+        training.step(training.batch(order, done), done)
+
+    return step
+
+
+def start(compute: Compute, folder: Path) -> Machine:
+    """A machine that computes so, whatever accelerate was asked for before."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return machine.start(compute, None, folder)
+
+
+def network(speed: Speed) -> nn.Module:
+    """The network, always with the same weights."""
+    torch.manual_seed(0)
+    return getattr(reconfig.zoo, speed.factory)(num_classes=CLASSES)
+
+
+def ways(speed: Speed, folder: Path) -> dict[str, Step]:
+    """Name -> a step of that way; each has what those before it have."""
+    draws = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (max(IMAGES, speed.batch), 3, 32, 32), generator=draws, dtype=torch.uint8)
+    split = Split(images, torch.randint(CLASSES, (len(images),), generator=draws))
+    compute = Compute(device=speed.device)
+    device = start(compute, folder).device
+    steps: dict[str, Step] = {
+        "plain loop": plain(speed, device, from_loader(speed, split)),
+        "images on the device": plain(speed, device, from_device(speed, split, device)),
+        "attack by image gradients alone": harness(speed, compute, split, folder),
+    }
+    tricks: dict[str, dict[str, Any]] = {"channels last": {"channels_last": True}}
+    tricks |= {"bf16 autocast": {"precision": "bf16"}} if speed.bf16 else {}
+    tricks |= {"torch.compile": {"compile": True}} if speed.compile else {}
+    tricks |= {"attack as a CUDA graph": {"capture": True}} if speed.capture else {}
+    for name, trick in tricks.items():
+        compute = replace(compute, **trick)
+        steps[name] = harness(speed, compute, split, folder)
+    return steps
+
+
+def measure(speed: Speed, steps: dict[str, Step]) -> dict[str, list[float]]:
+    """Images a second of each way in each round, in turns."""
+    rates: dict[str, list[float]] = {name: [] for name in steps}
+    for round in range(-speed.warmup, speed.rounds):
+        for name, step in steps.items():
+            began = _now()
+            step()
+            seconds = _now() - began
+            if round >= 0:
+                rates[name].append(speed.batch / seconds)
+    return rates
+
+
+def _now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def summary(rates: dict[str, list[float]]) -> list[dict[str, Any]]:
+    """A row for each way: the median rate, over the plain loop's, and over that of the way before."""
+    medians = {name: statistics.median(each) for name, each in rates.items()}
+    first, *_ = medians.values()
+    before = [first, *medians.values()]
+    return [
+        {"way": name, "images_per_second": rate, "over_plain": rate / first, "over_previous": rate / previous}
+        for (name, rate), previous in zip(medians.items(), before, strict=False)
+    ]
+
+
+def main(speed: Speed) -> None:
+    """Measure, print the table and write it with the figures behind it."""
+    with TemporaryDirectory() as folder:
+        steps = ways(speed, Path(folder))
+        rates = measure(speed, steps)
+    rows = summary(rates)
+    hardware = start(Compute(device=speed.device), speed.out).hardware()
+    kind = "gpu" if hardware["gpu"] and speed.device != "cpu" else "cpu"
+    heads = ("", "images/s", "to the plain loop", "to the row above")
+    cells = [
+        (row["way"], f"{row['images_per_second']:.1f}", f"{row['over_plain']:.2f}", f"{row['over_previous']:.2f}")
+        for row in rows
+    ]
+    title = (
+        f"{speed.factory}, SAT with PGD-{speed.attack_steps}, batch {speed.batch}, {hardware['gpu'] or hardware['cpu']}"
+    )
+    speed.out.mkdir(parents=True, exist_ok=True)
+    name = f"{speed.factory}-{kind}"
+    lines = [f"{title}, {hardware['threads']} threads, torch {torch.__version__}", ""]
+    lines += ["| " + " | ".join(line) + " |" for line in (heads, ("---", "--:", "--:", "--:"), *cells)]
+    files.write_text(speed.out / f"{name}.md", "\n".join(lines) + "\n")
+    fields = asdict(speed) | {"out": str(speed.out)}
+    about = {"torch": torch.__version__, "hardware": hardware}
+    files.write_json(speed.out / f"{name}.json", {"speed": fields, **about, "rows": rows, "rounds": rates})
+    table = Table(*heads, title=title)
+    for line in cells:
+        table.add_row(*line)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Speed, description=__doc__))

@@ -1,0 +1,59 @@
+"""A network that is robust to some extent, trained in a moment on scikit-learn's digits: for the tests of attacks."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import cache
+
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+
+from benchmarks.harness.attacks import cross_entropy, perturb
+from recipes.experiment import Attack, Threat
+
+THREAT = Threat("linf", Fraction(1, 8))
+"""Under it the network loses about a quarter of the images that it knows."""
+_TEST = 400
+
+
+@cache
+def images() -> tuple[Tensor, Tensor]:
+    """All digits as uint8 [1797, 1, 8, 8], and their labels."""
+    digits = load_digits()
+    return torch.from_numpy(digits.images * (255 / 16)).to(torch.uint8)[:, None], torch.from_numpy(digits.target)
+
+
+def test_images() -> tuple[Tensor, Tensor]:
+    """The images that ``network`` was not trained on, as floats in [0, 1]."""
+    pixels, labels = images()
+    return pixels[-_TEST:].float() / 255, labels[-_TEST:]
+
+
+test_images.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test
+
+
+@cache
+def network() -> nn.Module:
+    """A small network after a short adversarial training, in eval mode."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(1, 16, 3, padding=1),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, 3, padding=1, stride=2),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(512, 10),
+        )
+        pixels, labels = (part[:-_TEST] for part in images())
+        optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+        for _ in range(80):
+            rows = torch.randint(len(labels), (128,))
+            batch = pixels[rows].float() / 255
+            attacked = perturb(model, batch, labels[rows], THREAT, Attack(steps=3, step=Fraction(1, 2)))
+            optimizer.zero_grad()
+            cross_entropy(model(attacked), labels[rows]).div(128).backward()
+            optimizer.step()
+    return model.eval()
