@@ -4,6 +4,9 @@
     python benchmarks/run.py vgg11 --data PATH --train.epochs 30 --out runs/short
     python benchmarks/run.py vgg11 --data PATH --resume
     accelerate launch --multi-gpu benchmarks/run.py vgg11 --data PATH
+    torchrun --nproc_per_node 2 benchmarks/run.py vgg11 --data PATH --compute.device cpu
+
+(`accelerate launch --cpu` starts one process unless MPI is there.)
 
 `run.py --help` lists the recipes, `run.py RECIPE --help` the fields of one; every field is a flag.
 """

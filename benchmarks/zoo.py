@@ -85,6 +85,10 @@ class Options:
     """Models at a time."""
     limit: float = 300.0
     """Seconds a model may take, building it and judging the result included."""
+    peer_limit: float = 120.0
+    """Seconds that torch-pruning may take, likewise."""
+    resume: bool = False
+    """Go on with the table that an interrupted run left."""
     out: Path = ROOT / "results"
     """Folder for the tables."""
 
@@ -556,22 +560,22 @@ def serve(pipe: Connection, gamma: float) -> None:
 class Worker:
     """A process that serves, started when needed and again after it was lost."""
 
-    def __init__(self, gamma: float, limit: float) -> None:
-        self.gamma, self.limit = gamma, limit
+    def __init__(self, gamma: float) -> None:
+        self.gamma = gamma
         self.process: Any = None
 
-    def ask(self, entry: Entry, peer: bool = False) -> Row:
-        """The entry's row; a lost process or the time limit is a problem of the row."""
+    def ask(self, entry: Entry, limit: float, peer: bool = False) -> Row:
+        """The entry's row; a lost process or the limit (in seconds) is a problem of the row."""
         if self.process is None:
             context = multiprocessing.get_context("spawn")
             self.pipe, other = context.Pipe()
             self.process = context.Process(target=serve, args=(other, self.gamma), daemon=True)
             self.process.start()
             other.close()
-        problem = f"not done after {self.limit:g} s"
+        problem = f"not done after {limit:g} s"
         try:
             self.pipe.send((entry, peer))
-            if self.pipe.poll(self.limit):
+            if self.pipe.poll(limit):
                 answer: Row = self.pipe.recv()
                 return answer
         except (EOFError, OSError):
@@ -598,16 +602,16 @@ def run(entries: Sequence[Entry], options: Options, console: Console, done: Call
     """Judge all entries, misses shown and rows handed to ``done`` as they come; returns them in the list's order."""
     idle: SimpleQueue[Worker] = SimpleQueue()
     for _ in range(options.jobs):
-        idle.put(Worker(options.gamma, options.limit))
+        idle.put(Worker(options.gamma))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
 
     def one(entry: Entry) -> Row:
         worker = idle.get()
         try:
             progress.update(task, description=entry.name)
-            row = worker.ask(entry)
+            row = worker.ask(entry, options.limit)
             if options.peer:
-                peer = worker.ask(entry, peer=True)
+                peer = worker.ask(entry, options.peer_limit, peer=True)
                 row.peer_right, row.peer_problem = peer.peer_right, peer.peer_problem
                 row.peer_seconds = peer.peer_seconds
         finally:
@@ -633,21 +637,34 @@ def run(entries: Sequence[Entry], options: Options, console: Console, done: Call
 # -- tables -----------------------------------------------------------------------------------------------------------
 
 
+_COLUMNS = {item.name: item.type for item in fields(Row) if item.name != "problem_list"}
+
+
 class Table:
     """The CSV, one line a model, written as the rows come so that an interrupted run keeps what it has."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, resume: bool = False) -> None:
+        self.path = path
+        self.held = _read_rows(path) if resume and path.exists() else []
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.file = path.open("w", newline="")
-        names = [item.name for item in fields(Row) if item.name != "problem_list"]
-        self.writer = csv.DictWriter(self.file, names, extrasaction="ignore")
-        self.writer.writeheader()
+        path.write_text(",".join(_COLUMNS) + "\n")
+        for row in self.held:
+            self.add(row)
 
     def add(self, row: Row) -> None:
         """Write a line."""
-        values = asdict(row).items()
-        self.writer.writerow({name: f"{value:.4g}" if isinstance(value, float) else value for name, value in values})
-        self.file.flush()
+        values = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in asdict(row).items()}
+        with self.path.open("a", newline="") as file:
+            csv.DictWriter(file, _COLUMNS, extrasaction="ignore", lineterminator="\n").writerow(values)
+
+
+def _read_rows(path: Path) -> list[Row]:
+    """The rows of a table; a last one that was cut off is left out."""
+    read: dict[str, Callable[[str], Any]] = {"bool": lambda text: text == "True", "int": int, "float": float}
+    kinds = {name: read.get(str(kind), str) for name, kind in _COLUMNS.items()}
+    with path.open(newline="") as file:
+        lines = [line for line in csv.DictReader(file) if None not in line.values()]
+    return [Row(**{name: kinds[name](text) for name, text in line.items()}) for line in lines]
 
 
 def summary(rows: Sequence[Row]) -> str:
@@ -765,7 +782,11 @@ def main(options: Options) -> int:
     console = Console()
     chosen = entries(options.only, options.source)
     name = "zoo" if options.gamma == 1 else f"zoo-gamma{options.gamma:g}"
-    rows = run(chosen, options, console, Table(options.out / f"{name}.csv").add)
+    table = Table(options.out / f"{name}.csv", options.resume)
+    done = {(row.source, row.name): row for row in table.held}
+    left = [entry for entry in chosen if (entry.source, entry.name) not in done]
+    done |= {(row.source, row.name): row for row in run(left, options, console, table.add)}
+    rows = [done[entry.source, entry.name] for entry in chosen]
     (options.out / f"{name}.md").write_text(summary(rows))
     console.print(
         f"{sum(row.right for row in rows)} of {len(rows)} right; see {options.out / name}.md", highlight=False

@@ -57,7 +57,7 @@ def test_tensorboard_gets_every_epoch(tmp_path: Path) -> None:
     events.Reload()
     for row in files.load_checkpoint(folder / "last.pt")["state"]["history"]:
         for name in ("loss", "clean", "pgd20", "lr"):
-            logged = {event.step: event.value for event in events.Scalars(f"original/{name}")}
+            logged = {event.step: event.value for event in events.Scalars(f"{tmp_path.name}/original/{name}")}
             assert logged[row["epoch"]] == pytest.approx(row[name], rel=1e-6)
 
 

@@ -76,6 +76,9 @@ def test_one_seed_is_tested_over_the_images_whose_verdicts_were_kept(tmp_path: P
     assert found["pgd20", "best"].test == "McNemar's exact test over 100 images"
     assert (found["clean", "best"].mean, found["clean", "best"].p) == (1.0, None)
     assert found["pgd20", "last"].p is None
+    notes = compare(VGG, ONE, DATA, found).notes
+    assert any("10,000 test images" in note for note in notes)
+    assert "PGD-20: on the first 100 test images." in notes
 
 
 def test_a_best_checkpoint_that_is_the_last_was_measured_once(tmp_path: Path) -> None:
@@ -179,7 +182,9 @@ def test_verdicts_on_different_images_are_not_paired(tmp_path: Path) -> None:
     for runs, count in zip(placed.values(), (100, 50), strict=True):
         (runs[0].folder / "best").mkdir(parents=True)
         verdicts.write(runs[0].folder / "best" / VERDICTS, {"pgd20": torch.ones(count, dtype=torch.bool)}, {})
-    assert differences(placed.values(), ONE.values())["pgd20", "best"].p is None
+    found = differences(placed.values(), ONE.values())
+    assert found["pgd20", "best"].p is None
+    assert "PGD-20: on the first 50 and 100 test images." in compare(VGG, ONE, DATA, found).notes
 
 
 def test_extra_images_are_counted() -> None:

@@ -57,6 +57,14 @@ def flat(text: str) -> str:
     return " ".join(text.replace("│", " ").split())
 
 
+def test_rst_without_extra_images_is_refused_before_anything_is_written(
+    main: Main, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(*TINY, "--train.method", "rst", "--out", str(tmp_path / "out")) == 1
+    assert "rst trains on extra images as well; say with --data.extra where they are" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 # ---------------------------------------------------------------- what a run leaves
 
 

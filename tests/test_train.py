@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from benchmarks.harness import files
 from benchmarks.harness.data import Split
 from benchmarks.harness.files import CheckpointError
-from benchmarks.harness.train import TrainError, check_batch, learning_rate
+from benchmarks.harness.train import TrainError, check_images, learning_rate
 from recipes.experiment import Attack, Compute, Setting, Train, WeightPerturbation
 
 EPOCHS = EXPERIMENT.train.epochs
@@ -349,11 +349,11 @@ def test_rst_is_trades_with_extra_images(tmp_path: Path) -> None:
 
 
 def test_batches_that_do_not_fit() -> None:
-    check_batch(Train(batch=8), images=8, processes=4)
+    check_images(Train(batch=8), {"train": 8}, processes=4)
     with pytest.raises(TrainError, match=r"train\.batch is 8, but there are only 7 training images"):
-        check_batch(Train(batch=8), images=7, processes=1)
+        check_images(Train(batch=8), {"train": 7}, processes=1)
     with pytest.raises(TrainError, match=r"train\.batch is 8, which 3 processes cannot share equally"):
-        check_batch(Train(batch=8), images=100, processes=3)
+        check_images(Train(batch=8), {"train": 100}, processes=3)
 
 
 def test_the_state_is_plain_values(uninterrupted: Path) -> None:

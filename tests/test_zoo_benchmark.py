@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -112,9 +113,9 @@ def test_a_fingerprint_sees_every_kind_of_change() -> None:
 
 
 def test_a_lost_process_loses_one_model() -> None:
-    worker = zoo.Worker(gamma=1.0, limit=0.01)
+    worker = zoo.Worker(gamma=1.0)
     try:
-        row = worker.ask(one("resnet18"))
+        row = worker.ask(one("resnet18"), limit=0.01)
         assert row.problem_list == ["not done after 0.01 s"]
         assert worker.process is None
     finally:
@@ -124,6 +125,16 @@ def test_a_lost_process_loses_one_model() -> None:
 def test_an_unknown_name_is_an_error() -> None:
     with pytest.raises(SystemExit, match=r"not in zoo\.json: resnet19"):
         zoo.entries(("resnet19",))
+
+
+def test_an_interrupted_table_is_read_back(tmp_path: Path) -> None:
+    row = zoo.Row("a", "timm", "f", "cnn", right=True, params=3, changed=0.5, problems='a "b", c', peer_right="yes")
+    zoo.Table(tmp_path / "zoo.csv").add(row)
+    with (tmp_path / "zoo.csv").open("a") as file:
+        file.write("b,timm,f")
+    assert zoo.Table(tmp_path / "zoo.csv", resume=True).held == [row]
+    assert zoo.Table(tmp_path / "zoo.csv", resume=True).held == [row]
+    assert zoo.Table(tmp_path / "zoo.csv").held == []
 
 
 def test_the_summary_counts() -> None:

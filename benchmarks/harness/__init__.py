@@ -1,10 +1,16 @@
 """The parts of the harness, in the order in which they build on each other.
 
 randomness, files, options   what every other module may use
-readers, data                images from disk to one tensor on the device
+pickles, readers, data       images from disk to one tensor on the device
 attacks                      one projected-gradient engine for every attack
-machine                      devices and processes, by way of accelerate
-evaluate, train              accuracies of a network; a network trained, with checkpoints
-folder, progress, report     where a run writes, what it shows, what it leaves
-study                        the whole: both networks of an Experiment trained, measured and compared
+norms, record, machine       devices and processes, by way of accelerate; batch norm over processes, CUDA graphs
+verdicts, checkpoints        what attacks said of each image, and trained networks, on files
+autoattack, measures         AutoAttack in shards that resume; stability and Lipschitz constants
+evaluate                     the table of all measures
+losses, weights, train       the training methods; a network trained, with checkpoints
+examples, unit               one network trained and measured in a folder: what runs and sweeps are made of
+statistics, folder, progress spread and tests over seeds; where a run writes; what it shows
+report, plots, page          tables, figures and the HTML page
+study, sweep                 the whole: an Experiment with its two networks, or many networks on Ray
+later, leaderboard           a finished run attacked further, and exported for RobustBench
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
@@ -150,9 +150,11 @@ def differences(units: Iterable[Sequence[Unit]], outcomes: Iterable[Sequence[Out
         first = _verdicts(first_units[0], original[0], column)
         second = _verdicts(second_units[0], variant[0], column)
         if len(original) == 1 and first is not None and second is not None and len(first) == len(second):
-            found[column] = statistics.over_images(first, second)
+            difference = statistics.over_images(first, second)
         else:
-            found[column] = statistics.over_seeds(values(original, column), values(variant, column))
+            difference = statistics.over_seeds(values(original, column), values(variant, column))
+        counts = {len(judged) for judged in (first, second) if judged is not None}
+        found[column] = replace(difference, images=tuple(sorted(counts)))
     return found
 
 
@@ -188,6 +190,11 @@ def _notes(
         f"last: after the last epoch; best: the epoch of best PGD-20 accuracy on {selection(experiment, data)}"
         f" ({epochs}).",
         "difference: what the variant has more than the original" + (f"; p by {' or '.join(tests)}." if tests else "."),
+    ]
+    fewer = {measure: each.images for (measure, _), each in apart.items() if {*each.images} - {data["test"]}}
+    notes += [
+        f"{label(measure)}: on the first {' and '.join(f'{count:,}' for count in counts)} test images."
+        for measure, counts in fewer.items()
     ]
     if experiment.paper is not None:
         notes.append("paper: Huang et al. (2021), Table 2, 100 epochs on CIFAR-10, best selected on test images.")

@@ -34,6 +34,8 @@ class Difference:
     p: float | None
     """None where there is nothing to test with."""
     test: str | None
+    images: tuple[int, ...] = ()
+    """On how many images it is, as far as that is known; several numbers where the two networks differ in it."""
 
     def __str__(self) -> str:
         return f"{self.mean:+.2f}" + (f" (p={self.p:.2g})" if self.p is not None else "")

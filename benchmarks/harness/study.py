@@ -10,7 +10,7 @@ from rich.console import Console
 
 from benchmarks.harness import files, folder, machine, page, report, unit
 from benchmarks.harness.options import Options
-from benchmarks.harness.train import check_batch
+from benchmarks.harness.train import check_images
 from recipes.experiment import Experiment
 
 
@@ -31,7 +31,7 @@ def run(experiment: Experiment, options: Options) -> Path:
 
     computer = machine.start(experiment.compute, options.tracker, out)
     console = Console(quiet=not computer.main, width=None if sys.stdout.isatty() else 140, highlight=False)
-    check_batch(experiment.train, counts["train"], computer.accelerator.num_processes)
+    check_images(experiment.train, counts, computer.accelerator.num_processes)
     units = unit.units(experiment.networks, experiment, out)
     in_turn = [each for pair in zip(*units.values(), strict=True) for each in pair]  # a seed is done before the next
     if computer.main:

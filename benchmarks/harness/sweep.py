@@ -28,7 +28,7 @@ from benchmarks.harness.data import Dataset
 from benchmarks.harness.options import SweepOptions
 from benchmarks.harness.plots import Point
 from benchmarks.harness.report import Column, Comparison
-from benchmarks.harness.train import check_batch
+from benchmarks.harness.train import check_images
 from benchmarks.harness.unit import Outcome, Unit
 from recipes.experiment import Network
 from recipes.sweeps import Compare, Configuration, Reported, Sweep
@@ -71,7 +71,7 @@ def run(sweep: Sweep, options: SweepOptions, runner: Runner | None = None) -> Pa
     folder.check_config(out, config)
     configurations = possible[: sweep.limit]
     plans = {each.folder: unit.plan(each.network, dataset) for each in configurations}
-    check_batch(sweep.train, len(unit.split(dataset, sweep).train), 1)
+    check_images(sweep.train, unit.split(dataset, sweep).counts(), 1)
     units = unit.units({each.folder: each.network for each in configurations}, sweep, out)
     everything = [each for column in zip(*units.values(), strict=True) for each in column]  # a seed before the next
     waiting = [each for each in everything if each.outcome() is None]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
@@ -86,12 +86,17 @@ def learning_rate(train: Train, epoch: float) -> float:
             return train.lr * (1 - abs(1 - 2 * part))
 
 
-def check_batch(train: Train, images: int, processes: int) -> None:
-    """See that ``images`` make at least one batch, and that ``processes`` can share it equally.
+def check_images(train: Train, counts: Mapping[str, int], processes: int) -> None:
+    """See that the images (``counts``: how many for each use) do for training.
+
+    They have to make at least one batch, which ``processes`` can share equally, and RST needs extra ones.
 
     Raises:
         TrainError: If not.
     """
+    images = counts["train"]
+    if train.method == "rst" and not counts.get("extra"):
+        raise TrainError("rst trains on extra images as well; say with --data.extra where they are")
     if train.batch > images:
         raise TrainError(f"train.batch is {train.batch}, but there are only {images} training images")
     if train.batch % processes:
@@ -127,8 +132,8 @@ class Training:
         extra: Split | None = None,
     ) -> None:
         train = experiment.train
-        if train.method == "rst" and extra is None:
-            raise TrainError("rst trains on extra images as well; say with --data.extra where they are")
+        counts = {"train": len(images), "extra": 0 if extra is None else len(extra)}
+        check_images(train, counts, machine.accelerator.num_processes)
         self.machine, self.experiment = machine, experiment
         self.images, self.selection = images, selection
         self.folder, self.save_every, self.watcher = folder, save_every, watcher
@@ -257,7 +262,8 @@ class Training:
         state.epoch, state.step, state.loss, state.correct = state.epoch + 1, 0, 0.0, 0
         self._save()
         self._save_best()
-        self.machine.accelerator.log({f"{self.folder.name}/{name}": value for name, value in row.items()}, row["epoch"])
+        place = "/".join(self.folder.parts[-2:])  # with the seed's folder, where there are several
+        self.machine.accelerator.log({f"{place}/{name}": value for name, value in row.items()}, row["epoch"])
         self.watcher.epoch(row, self.steps)
 
     @property
