@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from math import lcm, prod
 
 from reconfig.errors import BudgetError
@@ -18,6 +19,9 @@ Sizes = dict[int, int]
 
 _LARGEST_GAMMA = 64.0
 _BISECTIONS = 48
+_SMALL_MISS = 0.001
+_NEIGHBOURHOOD = 0.1  # as a part of gamma
+_NEIGHBOURS = 10
 
 
 class Polynomial:
@@ -108,23 +112,51 @@ class Scaling:
     def closest(self, count: Callable[[Sizes], int], gamma: float, budget: int) -> Sizes:
         """The widths around this gamma that count closest to ``budget``.
 
-        Every width may round up or down; as long as the miss shrinks, the one that shrinks it most changes sides.
+        Every width may round up or down; as long as the miss shrinks, the one that shrinks it most changes sides, and
+        where none does and the miss is not small, two at a time.
         """
         chosen = [group.scaled(gamma) for group in self.groups]
-        miss = abs(count(self.sizes(chosen)) - budget)
-        while miss:
-            trials = [
-                [*chosen[:index], size, *chosen[index + 1 :]]
-                for index, group in enumerate(self.groups)
-                for size in group.alternatives(gamma)
-                if size != chosen[index]
-            ]
-            misses = [abs(count(self.sizes(trial)) - budget) for trial in trials]
-            if not misses or min(misses) >= miss:
-                break
-            miss = min(misses)
-            chosen = trials[misses.index(miss)]
+        moves = [(index, size) for index, group in enumerate(self.groups) for size in group.alternatives(gamma)]
+
+        def missed(trial: Sequence[int]) -> int:
+            return abs(count(self.sizes(trial)) - budget)
+
+        miss = missed(chosen)
+        for together in (1, 2):
+            while miss > (0 if together == 1 else budget * _SMALL_MISS):
+                trials = [_moved(chosen, some) for some in combinations(moves, together)]
+                best = min(trials, key=missed, default=chosen)
+                if missed(best) >= miss:
+                    break
+                chosen, miss = best, missed(best)
         return self.sizes(chosen)
+
+
+def _moved(chosen: Sequence[int], moves: Iterable[tuple[int, int]]) -> list[int]:
+    result = list(chosen)
+    for index, size in moves:
+        result[index] = size
+    return result
+
+
+def meet(count: Callable[[Sizes], int], scaling: Scaling, budget: int, what: str) -> tuple[float, Sizes]:
+    """Gamma and the widths around it that count closest to ``budget``.
+
+    Where divisors (groups, heads) leave only coarse steps, gammas next to the solved one are tried too: there other
+    multiples are next to the exact widths.
+
+    Raises:
+        BudgetError: where no gamma meets it.
+    """
+    solved = solve_gamma(count, scaling, budget, what)
+    found = solved, scaling.closest(count, solved, budget)
+    for step in range(1, _NEIGHBOURS + 1):
+        if abs(count(found[1]) - budget) <= budget * _SMALL_MISS:
+            break
+        nearby = [solved * (1 + sign * step * _NEIGHBOURHOOD / _NEIGHBOURS) for sign in (-1, 1)]
+        tried = [found, *((gamma, scaling.closest(count, gamma, budget)) for gamma in nearby)]
+        found = min(tried, key=lambda pair: abs(count(pair[1]) - budget))
+    return found
 
 
 def solve_gamma(count: Callable[[Sizes], int], scaling: Scaling, budget: int, what: str) -> float:

@@ -20,8 +20,8 @@ from reconfig.budget import (
     Sizes,
     as_number,
     flops_polynomial,
+    meet,
     parameter_polynomial,
-    solve_gamma,
 )
 from reconfig.capture import Capture, Shape, capture, preserved_rng, skeleton, tensors_of
 from reconfig.depth import DenseEdit, DepthEdit, dense_changes, depth_edits, edit_depth, origin, within
@@ -390,8 +390,7 @@ def _agree(reading: _Reading, rule: Rule, gamma: float, target: tuple[int, str] 
         if target is not None:
             budget, what = target
             count = counts.params if what == "params" else counts.flops
-            gamma = solve_gamma(count, scaling, budget, what)
-            sizes = scaling.closest(count, gamma, budget)
+            gamma, sizes = meet(count, scaling, budget, what)
         shapes = {
             name: tuple(structure.widths.size(extent, sizes) for extent in dims)
             for name, dims in structure.params.items()
