@@ -12,7 +12,6 @@ Takes a run, one of its networks, or one checkpoint. AutoAttack goes on where it
 from __future__ import annotations
 
 import logging
-import shlex
 import sys
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # recipes and harness are not installed
 
+from benchmarks.harness import command
 from benchmarks.harness.options import AttackOptions
 
 
@@ -27,22 +27,16 @@ def main() -> int:
     """Attack what the command line asks for; the exit code."""
     options = tyro.cli(AttackOptions, description=__doc__)
 
-    # Only now, so that --help does not wait for torch.
-    from benchmarks.harness import later
-    from reconfig import ReconfigError
+    from benchmarks.harness import later  # only now, so that --help does not wait for torch
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("auto-attack").setLevel(logging.WARNING)
-    try:
+
+    def attack() -> None:
         for line in later.run(options):
             print(line)
-    except ReconfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"\nstopped; to go on: {shlex.join(['python', *sys.argv])}", file=sys.stderr)
-        return 130
-    return 0
+
+    return command.finish(attack)
 
 
 if __name__ == "__main__":

@@ -88,32 +88,25 @@ def export(options: Options) -> list[str]:
 
 
 def _result(run: Path) -> dict[str, Any]:
+    from benchmarks.harness import files
     from reconfig import ExportError
 
     if not (run / "result.json").is_file():
         raise ExportError(f"{run} holds no result.json, so no finished run; end it with benchmarks/run.py ... --resume")
-    return _read(run / "result.json")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    from benchmarks.harness import files
-
-    return files.read_json(path)
+    return files.read_json(run / "result.json")
 
 
 def _measured(folder: Path, checkpoint: str) -> tuple[dict[str, float], int]:
     """The checkpoint's scores, and the number of images that AutoAttack was run on."""
     from benchmarks.harness import files, verdicts
     from benchmarks.harness.evaluate import VERDICTS
-    from benchmarks.harness.unit import Outcome
+    from benchmarks.harness.unit import read_outcome
     from reconfig import ExportError
 
-    if not (folder / "outcome.json").is_file():
-        raise ExportError(f"{folder} is not finished (it has no outcome.json); end its run with --resume")
+    outcome = read_outcome(folder)
     try:
-        outcome = Outcome(**_read(folder / "outcome.json"))
         scores, measured = outcome.scores[checkpoint], outcome.measured(checkpoint)
-    except (TypeError, KeyError) as error:
+    except KeyError as error:
         raise ExportError(f"{folder / 'outcome.json'} is not of this version ({files.reason(error)})") from error
     if "aa" not in scores:
         return scores, 0

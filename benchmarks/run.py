@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # recipes and harness are not installed
 
+from benchmarks.harness import command
 from benchmarks.harness.options import Options
 from recipes import discover
 from recipes.experiment import Experiment
@@ -42,20 +42,10 @@ def main() -> int:
     }
     wanted = tyro.extras.overridable_config_cli(choices, description=__doc__)
 
-    # Only now, so that --help does not wait for torch.
-    from benchmarks.harness import study
-    from reconfig import ReconfigError
+    from benchmarks.harness import study  # only now, so that --help does not wait for torch
 
-    try:
-        study.run(wanted.experiment, wanted.options)
-    except ReconfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        again = shlex.join(["python", *sys.argv, *([] if wanted.options.resume else ["--resume"])])
-        print(f"\nstopped; to go on: {again}", file=sys.stderr)
-        return 130
-    return 0
+    again = [] if wanted.options.resume else ["--resume"]
+    return command.finish(lambda: study.run(wanted.experiment, wanted.options), *again)
 
 
 def _summary(docstring: str | None) -> str:

@@ -12,7 +12,6 @@ the fields of one; every field is a flag.
 
 from __future__ import annotations
 
-import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # recipes and harness are not installed
 
+from benchmarks.harness import command
 from benchmarks.harness.options import SweepOptions
 from recipes.sweeps import SWEEPS, Sweep
 
@@ -40,20 +40,10 @@ def main() -> int:
     }
     wanted = tyro.extras.overridable_config_cli(choices, description=__doc__)
 
-    # Only now, so that --help does not wait for torch.
-    from benchmarks.harness import sweep
-    from reconfig import ReconfigError
+    from benchmarks.harness import sweep  # only now, so that --help does not wait for torch
 
-    try:
-        sweep.run(wanted.sweep, wanted.options)
-    except ReconfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        again = shlex.join(["python", *sys.argv, *([] if wanted.options.resume else ["--resume"])])
-        print(f"\nstopped; to go on: {again}", file=sys.stderr)
-        return 130
-    return 0
+    again = [] if wanted.options.resume else ["--resume"]
+    return command.finish(lambda: sweep.run(wanted.sweep, wanted.options), *again)
 
 
 if __name__ == "__main__":

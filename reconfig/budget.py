@@ -122,13 +122,15 @@ class Scaling:
             return abs(count(self.sizes(trial)) - budget)
 
         miss = missed(chosen)
-        for together in (1, 2):
-            while miss > (0 if together == 1 else budget * _SMALL_MISS):
-                trials = [_moved(chosen, some) for some in combinations(moves, together)]
-                best = min(trials, key=missed, default=chosen)
-                if missed(best) >= miss:
+        for together, enough in ((1, 0.0), (2, budget * _SMALL_MISS)):
+            while miss > enough:
+                left = [(index, size) for index, size in moves if size != chosen[index]]
+                trials = [_moved(chosen, some) for some in combinations(left, together)]
+                misses = [missed(trial) for trial in trials]
+                if min(misses, default=miss) >= miss:
                     break
-                chosen, miss = best, missed(best)
+                miss = min(misses)
+                chosen = trials[misses.index(miss)]
         return self.sizes(chosen)
 
 

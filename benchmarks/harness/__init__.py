@@ -1,6 +1,7 @@
 """The parts of the harness, in the order in which they build on each other.
 
 randomness, files, options   what every other module may use
+command                      how a command ends: exit code, error, the way to go on
 pickles, readers, data       images from disk to one tensor on the device
 attacks                      one projected-gradient engine for every attack
 norms, record, machine       devices and processes, by way of accelerate; batch norm over processes, CUDA graphs

@@ -14,7 +14,7 @@ from benchmarks.harness.evaluate import VERDICTS, scores
 from benchmarks.harness.files import CheckpointError, DataError
 from benchmarks.harness.machine import Machine
 from benchmarks.harness.options import AttackOptions
-from benchmarks.harness.unit import Outcome
+from benchmarks.harness.unit import read_outcome
 from recipes.experiment import Setting
 
 
@@ -32,7 +32,7 @@ def run(options: AttackOptions) -> list[str]:
     wanted: dict[Path, list[str]] = {}
     for path in found:
         wanted.setdefault(path.parent, []).append(path.stem)
-    outcomes = {folder: _outcome(folder) for folder in wanted}
+    outcomes = {folder: read_outcome(folder) for folder in wanted}
     for path in found:
         if path.stem not in outcomes[path.parent].epochs:
             raise CheckpointError(f"{path} is none of its run's checkpoints; give best.pt or last.pt")
@@ -60,17 +60,6 @@ def run(options: AttackOptions) -> list[str]:
     return lines + _advice(options.path) if computer.main else []
 
 
-def _outcome(folder: Path) -> Outcome:
-    path = folder / "outcome.json"
-    if not path.exists():
-        raise CheckpointError(f"{folder} is not finished (it has no outcome.json); end its run with --resume")
-    remedy = "Remove it to have the network measured again"
-    try:
-        return Outcome(**files.read_json(path, remedy))
-    except TypeError as error:
-        raise CheckpointError(f"{path} is not of this version ({files.reason(error)}). {remedy}") from error
-
-
 def _measure(computer: Machine, model: nn.Module, test: Split, setting: Setting, out: Path) -> dict[str, float]:
     """The values of what was asked for, without what is known of more images than these."""
     held = verdicts.read(out / VERDICTS)[0] if (out / VERDICTS).exists() else {}
@@ -83,7 +72,7 @@ def _measure(computer: Machine, model: nn.Module, test: Split, setting: Setting,
 
 def _enter(folder: Path, measured: str, values: dict[str, float]) -> None:
     """Add ``values`` to the outcome, for each checkpoint that stands for the one measured."""
-    outcome = _outcome(folder)
+    outcome = read_outcome(folder)
     scores = {
         name: known | values if outcome.measured(name) == measured else known for name, known in outcome.scores.items()
     }

@@ -18,6 +18,7 @@ import reconfig.zoo
 from benchmarks.harness import data, examples, files
 from benchmarks.harness.data import Dataset, Split, hold_out
 from benchmarks.harness.evaluate import scores
+from benchmarks.harness.files import CheckpointError
 from benchmarks.harness.machine import Machine
 from benchmarks.harness.progress import TrainingProgress
 from benchmarks.harness.randomness import derived_seed
@@ -53,6 +54,22 @@ class Outcome:
         return next(other for other in CHECKPOINTS if self.epochs[other] == self.epochs[checkpoint])
 
 
+def read_outcome(folder: Path) -> Outcome:
+    """The outcome of the finished unit in ``folder``.
+
+    Raises:
+        CheckpointError: If it is not finished, or its outcome.json is damaged or of another version.
+    """
+    path = folder / "outcome.json"
+    if not path.exists():
+        raise CheckpointError(f"{folder} is not finished (it has no outcome.json); end its run with --resume")
+    remedy = "Remove it to have the network measured again"
+    try:
+        return Outcome(**files.read_json(path, remedy))
+    except TypeError as error:
+        raise CheckpointError(f"{path} is not of this version ({files.reason(error)}). {remedy}") from error
+
+
 @dataclass(frozen=True)
 class Unit:
     """What to do: train and measure ``network`` as ``setting`` and its one seed say, in ``folder``."""
@@ -70,12 +87,9 @@ class Unit:
         """What came of it, once it is finished.
 
         Raises:
-            CheckpointError: If the file that says so is damaged.
+            CheckpointError: If the file that says so is damaged or of another version.
         """
-        path = self.folder / "outcome.json"
-        if not path.exists():
-            return None
-        return Outcome(**files.read_json(path, "Remove it to have the network measured again"))
+        return read_outcome(self.folder) if (self.folder / "outcome.json").exists() else None
 
     def history(self) -> list[dict[str, Any]]:
         """The metrics of each epoch that has ended."""
