@@ -43,12 +43,12 @@ def const(size: int) -> Extent:
 
 def constant(extent: Extent) -> bool:
     """Whether no width is in it."""
-    return all(isinstance(factor, int) for term in extent for factor in term)
+    return not parts(extent)
 
 
-def parts(extent: Extent) -> Iterable[Part]:
+def parts(extent: Extent) -> list[Part]:
     """The widths in it, as they are divided."""
-    return (factor for term in extent for factor in term if isinstance(factor, Part))
+    return [factor for term in extent for factor in term if not isinstance(factor, int)]
 
 
 def _product(factors: Iterable[Factor]) -> Term:
@@ -115,7 +115,7 @@ class Widths:
 
     def resolve(self, extent: Extent) -> Extent:
         """The extent in free widths only, all that is bound replaced by what it is bound to."""
-        if not any(part.width in self._bound for part in parts(extent)):
+        if self._bound.keys().isdisjoint([part.width for part in parts(extent)]):
             return extent
         terms: list[Term] = []
         for term in extent:
@@ -152,7 +152,7 @@ class Widths:
 
     def pin(self, extent: Extent) -> None:
         """These are no channel counts but constants (a kernel size)."""
-        for part in list(parts(self.resolve(extent))):
+        for part in parts(self.resolve(extent)):
             self._bound[part.width] = const(self.sizes[part.width])
 
     def divisible(self, extent: Extent, divisor: int) -> None:
@@ -346,7 +346,7 @@ class Widths:
         return resolved[0] if len(resolved) == 1 else term
 
     def _equate_terms(self, left: Term, right: Term, reason: str) -> None:
-        ours, theirs = list(parts((left,))), list(parts((right,)))
+        ours, theirs = parts((left,)), parts((right,))
         if len(ours) != 1 or len(theirs) != 1:
             self._equate_products(left, right, reason)
             return

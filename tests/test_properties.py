@@ -41,7 +41,9 @@ quick = settings(
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-thorough = settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
+# In parts, so that several processes can share them (pytest -n).
+PARTS = 8
+thorough = settings(max_examples=2000 // PARTS, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def image() -> Tensor:
@@ -130,9 +132,10 @@ def test_every_piece_alone(piece: str, head: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-@given(SPECS, st.data())
+@pytest.mark.parametrize("part", range(PARTS))
+@given(spec=SPECS, data=st.data())
 @thorough
-def test_two_thousand_networks(spec: Spec, data: st.DataObject) -> None:
+def test_two_thousand_networks(part: int, spec: Spec, data: st.DataObject) -> None:
     any_rule_works(spec, data)
     depth_and_budget_work_or_say_why(spec, data)
     last_stage_shrinks(spec)
