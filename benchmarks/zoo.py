@@ -308,7 +308,8 @@ def judge_widths(row: Row, before: Sight, after: Sight, plan: reconfig.Plan, sta
     total = changed = 0
     for path, old in before.convolutions.items():
         new, stage = after.convolutions[path], stage_of.get(path)
-        if len(old.positions) > 1 and old.positions != new.positions:  # along channels (a gate) they may change
+        # A convolution along channels (a gate), or the third axis of one in 3d (lambda layers), may change its length.
+        if len(old.positions) > 1 and old.positions[:2] != new.positions[:2]:
             row.blame(f"{path} runs at {new.positions} instead of {old.positions}")
         last = stage is not None and stage.index == len(stages)
         if last:
