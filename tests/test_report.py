@@ -149,7 +149,7 @@ def test_latex_is_a_booktabs_table_with_its_characters_escaped() -> None:
         r"\cmidrule(lr){5-6}",
         r"network & parameters & last & best & last & best \\",
         r"\midrule",
-        r"a\_b $\gamma$=2 & -3\% & 1 $\pm$ 2 & $+$1 & \& & \textasciitilde{} \\",
+        r"a\_b $\gamma$=2 & $-$3\% & 1 $\pm$ 2 & $+$1 & \& & \textasciitilde{} \\",
         r"\bottomrule",
         r"\end{tabular}",
     ]
