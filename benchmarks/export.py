@@ -18,6 +18,8 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # recipes and harness are not installed
 
+from benchmarks.harness import command
+
 
 @dataclass(frozen=True)
 class Options:
@@ -134,16 +136,7 @@ def _folder(options: Options, config: dict[str, Any]) -> Path:
 def main() -> int:
     """Export what the command line asks for; the exit code."""
     options = tyro.cli(Options, description=__doc__)
-
-    # Only now, so that --help does not wait for torch.
-    from reconfig import ReconfigError
-
-    try:
-        print("\n".join(export(options)))
-    except ReconfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return command.finish(lambda: print("\n".join(export(options))))
 
 
 if __name__ == "__main__":

@@ -368,6 +368,17 @@ def test_a_damaged_file_is_named_and_nothing_is_lost(
     assert "nothing was changed" in message
 
 
+def test_an_outcome_of_another_version_is_named(
+    finished: Path, main: Main, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = copied(finished, tmp_path / "out")
+    path = out / "original" / "outcome.json"
+    files.write_json(path, files.read_json(path) | {"accuracy": 80.0})
+    message = refused(main, out, capsys, "--resume")
+    assert f"{path} is not of this version" in message
+    assert "Remove it to have the network measured again" in message
+
+
 def test_ctrl_c_says_how_to_go_on(
     main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
