@@ -37,11 +37,12 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-ROOT = Path(__file__).resolve().parent
-sys.path.insert(0, str(ROOT.parent))  # neither the benchmarks nor, in a checkout, the package need be installed
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # in a checkout nothing of ours need be installed
 
-import reconfig  # noqa: E402
-from benchmarks.zoo import Entry, build, entries, tensors_in  # noqa: E402
+import reconfig
+from benchmarks.judging.models import Entry, build, entries
+from benchmarks.judging.row import describe
+from benchmarks.judging.sight import tensors_in
 
 GAMMAS = (1.5, 2.0)
 GROWN_TOLERANCE = 1e-4  # of the largest logit, float32
@@ -63,7 +64,7 @@ class Options:
     """Largest image side, except for models that need more."""
     jobs: int = 1
     """Processes, each with one thread."""
-    out: Path = ROOT / "results"
+    out: Path = Path(__file__).resolve().parent / "results"
     """Folder for the tables."""
 
 
@@ -321,8 +322,7 @@ def check(task: tuple[Entry, str, float, int]) -> Row | None:
     try:
         return grow(entry, gamma, largest) if kind == "grow" else shrink(entry, largest)
     except Exception as error:
-        line = (str(error).strip().splitlines() or [""])[0]
-        return Row(entry.name, entry.source, entry.family, kind, gamma, problem=f"{type(error).__name__}: {line}")
+        return Row(entry.name, entry.source, entry.family, kind, gamma, problem=describe(error))
     finally:
         gc.collect()
 

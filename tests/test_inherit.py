@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import reconfig
 from benchmarks import inherit
-from benchmarks.zoo import Entry
+from benchmarks.judging.models import Entry
 from reconfig import Plan, zoo
 
 IMAGE = torch.zeros(1, 3, 16, 16)

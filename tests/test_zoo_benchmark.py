@@ -9,7 +9,14 @@ import torch
 from torch import nn
 
 import reconfig
-from benchmarks import zoo
+from benchmarks.judging.judge import judge
+from benchmarks.judging.models import Entry, entries
+from benchmarks.judging.row import AGREES, RULE, Row, differs
+from benchmarks.judging.sight import fingerprint, look
+from benchmarks.judging.summary import summary
+from benchmarks.judging.table import Table
+from benchmarks.judging.widths import judge_widths, near
+from benchmarks.judging.workers import Worker
 
 pytest.importorskip("torchvision")
 pytest.importorskip("timm")
@@ -19,26 +26,26 @@ QUICK = ["resnet18", "squeezenet1_1", "shufflenet_v2_x0_5", "mnasnet0_5", "mobil
 CLASSES = 1000
 
 
-def one(name: str) -> zoo.Entry:
-    return zoo.entries((name,))[0]
+def one(name: str) -> Entry:
+    return entries((name,))[0]
 
 
 @pytest.mark.parametrize("name", QUICK)
 @pytest.mark.parametrize("gamma", [1.0, 1.5])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 def test_small_models_are_right(name: str, gamma: float) -> None:
-    row = zoo.judge(one(name), gamma)
+    row = judge(one(name), gamma)
     assert row.problem_list == []
-    assert not zoo.differs(row)
+    assert not differs(row)
     assert row.changed >= 0.5
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("entry", zoo.entries(), ids=lambda entry: f"{entry.source}-{entry.name}")
+@pytest.mark.parametrize("entry", entries(), ids=lambda entry: f"{entry.source}-{entry.name}")
 @pytest.mark.filterwarnings("ignore")
-def test_the_whole_list(entry: zoo.Entry) -> None:
-    row = zoo.judge(entry)
+def test_the_whole_list(entry: Entry) -> None:
+    row = judge(entry)
     assert row.problem_list == []
 
 
@@ -58,10 +65,10 @@ class Net(nn.Module):
 
 def judged(result: nn.Module) -> list[str]:
     model, images = Net(), torch.rand(1, 3, 16, 16)
-    row = zoo.Row("net", "here", "plain", "cnn")
+    row = Row("net", "here", "plain", "cnn")
     stages = reconfig.stages(model, images)
-    plan = reconfig.plan(model, zoo.RULE, example_input=images)
-    zoo.judge_widths(row, zoo.look(model, images), zoo.look(result, images), plan, stages)
+    plan = reconfig.plan(model, RULE, example_input=images)
+    judge_widths(row, look(model, images), look(result, images), plan, stages)
     return row.problem_list
 
 
@@ -94,26 +101,26 @@ def test_wrong_widths_are_seen(result: nn.Module, problem: str) -> None:
     ],
 )
 def test_near_allows_for_divisors(old: int, new: int, factor: float, divisors: tuple[int, ...], is_near: bool) -> None:
-    assert zoo.near(old, new, factor, divisors) is is_near
+    assert near(old, new, factor, divisors) is is_near
 
 
 def test_a_fingerprint_sees_every_kind_of_change() -> None:
     model = Net()
-    marks = zoo.fingerprint(model)
-    assert zoo.fingerprint(model) == marks
+    marks = fingerprint(model)
+    assert fingerprint(model) == marks
     model.conv1.eval()
-    assert zoo.fingerprint(model) != marks
+    assert fingerprint(model) != marks
     model.conv1.train()
     with torch.no_grad():
         model.conv1.bias[0] += 1e-6
-    assert zoo.fingerprint(model) != marks
-    marks = zoo.fingerprint(model)
+    assert fingerprint(model) != marks
+    marks = fingerprint(model)
     torch.rand(1)
-    assert zoo.fingerprint(model) != marks
+    assert fingerprint(model) != marks
 
 
 def test_a_lost_process_loses_one_model() -> None:
-    worker = zoo.Worker(gamma=1.0)
+    worker = Worker(gamma=1.0)
     try:
         row = worker.ask(one("resnet18"), limit=0.01)
         assert row.problem_list == ["not done after 0.01 s"]
@@ -124,26 +131,26 @@ def test_a_lost_process_loses_one_model() -> None:
 
 def test_an_unknown_name_is_an_error() -> None:
     with pytest.raises(SystemExit, match=r"not in zoo\.json: resnet19"):
-        zoo.entries(("resnet19",))
+        entries(("resnet19",))
 
 
 def test_an_interrupted_table_is_read_back(tmp_path: Path) -> None:
-    row = zoo.Row("a", "timm", "f", "cnn", right=True, params=3, changed=0.5, problems='a "b", c', peer_right="yes")
-    zoo.Table(tmp_path / "zoo.csv").add(row)
+    row = Row("a", "timm", "f", "cnn", right=True, params=3, changed=0.5, problems='a "b", c', peer_right="yes")
+    Table(tmp_path / "zoo.csv").add(row)
     with (tmp_path / "zoo.csv").open("a") as file:
         file.write("b,timm,f")
-    assert zoo.Table(tmp_path / "zoo.csv", resume=True).held == [row]
-    assert zoo.Table(tmp_path / "zoo.csv", resume=True).held == [row]
-    assert zoo.Table(tmp_path / "zoo.csv").held == []
+    assert Table(tmp_path / "zoo.csv", resume=True).held == [row]
+    assert Table(tmp_path / "zoo.csv", resume=True).held == [row]
+    assert Table(tmp_path / "zoo.csv").held == []
 
 
 def test_the_summary_counts() -> None:
-    good = zoo.Row("a", "timm", "f", "cnn", right=True, oracle=zoo.AGREES, groups=10, frozen=1, fvcore_flops="equal")
+    good = Row("a", "timm", "f", "cnn", right=True, oracle=AGREES, groups=10, frozen=1, fvcore_flops="equal")
     good.reasons = json.dumps({"F.odd at x.py:1 (in a.b)": 1})
     bad = dataclasses.replace(
         good, name="b", right=False, problems="broken", oracle="stage 1 is no feature", reasons=""
     )
-    text = zoo.summary([good, bad])
+    text = summary([good, bad])
     assert "| all | 2 | 1 | 1 of 2 | 2 of 2 | 2 of 20 (10.0%) |" in text
     assert "| F.odd at x.py:1 | 1 |" in text
     assert "| b | broken |" in text

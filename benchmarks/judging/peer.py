@@ -1,0 +1,37 @@
+"""The peer: torch-pruning on the same models."""
+
+from __future__ import annotations
+
+import torch
+
+from benchmarks.judging.models import Entry, build
+from benchmarks.judging.row import Row
+from benchmarks.judging.sight import look, timed
+from benchmarks.judging.training import train
+
+
+def judge_peer(entry: Entry, row: Row) -> None:
+    """Torch-pruning on the same model: every layer halved but the classifier; judged in the same way."""
+    import torch_pruning
+
+    model = build(entry)
+    images = torch.rand(1, 3, entry.input_size, entry.input_size)
+    before, parameters = look(model, images), sum(parameter.numel() for parameter in model.parameters())
+    ignored = [
+        module
+        for module in model.modules()
+        if before.outputs[0][-1] in (getattr(module, "out_features", 0), getattr(module, "out_channels", 0))
+    ]
+
+    def prune() -> None:
+        importance = torch_pruning.importance.GroupMagnitudeImportance()
+        torch_pruning.pruner.BasePruner(model, images, importance, pruning_ratio=0.5, ignored_layers=ignored).step()
+
+    row.peer_seconds, _ = timed(prune)
+    after = look(model, images)
+    problems = train(model, entry, before.outputs[0][-1])
+    if after.outputs != before.outputs:
+        problems.append(f"outputs of shapes {after.outputs}")
+    if sum(parameter.numel() for parameter in model.parameters()) >= parameters:
+        problems.append("nothing was pruned")
+    row.peer_right, row.peer_problem = "no" if problems else "yes", "; ".join(problems)

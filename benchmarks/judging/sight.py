@@ -1,0 +1,125 @@
+"""What is seen of a model from outside: what forward hooks see of a run, what a caller could notice, CPU seconds."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution module as a forward hook saw it; ``out`` are the channels that it returned."""
+
+    weight: tuple[int, ...]
+    groups: int
+    out: int
+    positions: tuple[int, ...]
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether its channels are its input's own, one by one."""
+        return self.groups > 1 and self.groups == self.out
+
+
+@dataclass(frozen=True)
+class Sight:
+    """One forward pass, seen from outside.
+
+    ``order`` has every module path in the order in which the calls returned, ``shapes`` what each returned last.
+    ``divisors`` are what widths may have to be multiples of: groups, heads, halves and quarters.
+    """
+
+    outputs: tuple[tuple[int, ...], ...]
+    divisors: frozenset[int]
+    convolutions: Mapping[str, Convolution]
+    shapes: Mapping[str, tuple[int, ...]]
+    order: Sequence[str]
+    finite: bool
+
+
+def look(model: nn.Module, images: Tensor) -> Sight:
+    """Run ``model`` in eval mode under hooks; its own modes are put back."""
+    convolutions: dict[str, Convolution] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    order: list[str] = []
+
+    def watch(path: str) -> Callable[..., None]:
+        def hook(module: nn.Module, _: Any, output: Any) -> None:
+            order.append(path)
+            if isinstance(output, Tensor):
+                shapes[path] = tuple(output.shape)
+                if isinstance(module, nn.modules.conv._ConvNd):
+                    positions = tuple(output.shape[output.dim() - len(module.kernel_size) :])
+                    channels = output.shape[-len(positions) - 1]
+                    convolutions[path] = Convolution(tuple(module.weight.shape), module.groups, channels, positions)
+
+        return hook
+
+    modes = {module: module.training for module in model.modules()}
+    handles = [module.register_forward_hook(watch(path)) for path, module in model.named_modules()]
+    try:
+        with torch.no_grad():
+            outputs = list(tensors_in(model.eval()(images)))
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, mode in modes.items():
+            module.training = mode
+    finite = all(bool(output.isfinite().all()) for output in outputs)
+    return Sight(
+        tuple(tuple(output.shape) for output in outputs), divisors_of(model), convolutions, shapes, order, finite
+    )
+
+
+def tensors_in(item: Any) -> Iterator[Tensor]:
+    """All tensors in what a model returned."""
+    if isinstance(item, Tensor):
+        yield item
+    elif isinstance(item, Mapping):
+        for part in item.values():
+            yield from tensors_in(part)
+    elif isinstance(item, tuple | list):
+        for part in item:
+            yield from tensors_in(part)
+
+
+def divisors_of(model: nn.Module) -> frozenset[int]:
+    """Numbers of groups and heads in ``model``, with 2 and 4 for halves and quarters."""
+    names = ("groups", "num_groups", "num_heads", "heads")
+    kept = {getattr(module, name, 1) for module in model.modules() for name in names}
+    return frozenset({2, 4} | {number for number in kept if isinstance(number, int) and number > 1})
+
+
+def fingerprint(model: nn.Module) -> tuple[Any, ...]:
+    """What a caller could notice of a change: tensors bitwise, modes, gradients, hooks, attributes, random states."""
+    digest = hashlib.blake2b()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(memoryview(tensor.detach().contiguous().flatten().view(torch.uint8).numpy()))
+    states = [
+        (module.training, len(module._forward_hooks), len(module._forward_pre_hooks)) for module in model.modules()
+    ]
+    gradients = [(parameter.requires_grad, parameter.grad is None) for parameter in model.parameters()]
+    randomness = (torch.get_rng_state().numpy().tobytes(), random.getstate(), str(np.random.get_state()))
+    return digest.hexdigest(), states, gradients, repr(model), randomness
+
+
+def timed(call: Callable[[], Any]) -> tuple[float, Any]:
+    """CPU seconds (all runs have one thread, and other processes do not count), and the result.
+
+    What was left behind before is collected first: a full collection takes as long as many a call, and would fall into
+    some of them by chance.
+    """
+    gc.collect()
+    began = time.process_time()
+    result = call()
+    return time.process_time() - began, result

@@ -1,0 +1,89 @@
+"""Which widths changed, judged by what hooks saw of the convolutions, and how many were kept for which reasons."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import reconfig
+from benchmarks.judging.row import LAST, Row
+from benchmarks.judging.sight import Sight
+from reconfig.ops import channels_of
+
+_TOLERANCE = 0.02  # of a width, for divisors and for widths that are sums of rounded pieces
+_HALF_CHANGED = 0.5
+
+
+def judge_widths(row: Row, before: Sight, after: Sight, plan: reconfig.Plan, stages: reconfig.Stages) -> None:
+    """Convolutions of the last stage at its ratio, all others at gamma, the classes as they were.
+
+    A depthwise convolution has its input's channels, wherever those come from, so it only must stay depthwise.
+    """
+    if before.convolutions.keys() != after.convolutions.keys():
+        row.blame("other convolutions run than in the original")
+        return
+    whole = {(layer, frozen.width) for frozen in plan.frozen for layer in frozen.layers}
+    tied = {layer for frozen in plan.frozen if frozen.reason.startswith("tied") for layer in frozen.layers}
+    in_part = {layer for frozen in plan.frozen for layer in frozen.layers}
+    stage_of = {layer: stage for stage in stages for layer in stage.layers}
+    total = changed = 0
+    for path, old in before.convolutions.items():
+        new, stage = after.convolutions[path], stage_of.get(path)
+        # A convolution along channels (a gate), or the third axis of one in 3d (lambda layers), may change its length.
+        if len(old.positions) > 1 and old.positions[:2] != new.positions[:2]:
+            row.blame(f"{path} runs at {new.positions} instead of {old.positions}")
+        last = stage is not None and stage.index == len(stages)
+        if last:
+            total += math.prod(old.weight)
+            changed += math.prod(old.weight) if old.weight != new.weight else 0
+        if old.depthwise:
+            if not new.depthwise:
+                row.blame(f"{path} is no longer depthwise")
+        elif ((path, old.out) in whole and path not in tied) or old.out == before.outputs[0][-1]:
+            if new.out != old.out:
+                row.blame(f"{path} has to keep its width and goes from {old.out} to {new.out}")
+        elif path in stages.stem:
+            if new.out not in (old.out, round(old.out * row.gamma)):  # a residual may tie a stem into the first stage
+                row.blame(f"{path} of the stem goes from {old.out} to {new.out}")
+        elif stage is not None:
+            factors = {row.gamma * (LAST if last else 1.0), *([row.gamma] if stage.dense else [])}
+            if path in in_part:  # a sum of widths, some of which keep their size
+                fits = sorted({1.0, row.gamma, row.gamma * LAST})
+                if not fits[0] * old.out * (1 - _TOLERANCE) <= new.out <= fits[-1] * old.out * (1 + _TOLERANCE):
+                    row.blame(f"{path} of stage {stage.index}, kept in part, goes from {old.out} to {new.out}")
+            elif not any(near(old.out, new.out, factor, before.divisors) for factor in factors):
+                row.blame(f"{path} of stage {stage.index} goes from {old.out} to {new.out}")
+            elif last:
+                row.deviation = max(row.deviation, min(abs(new.out / old.out - f) for f in factors))
+    row.changed = changed / total if total else 0.0
+    if row.kind == "cnn" and row.changed < _HALF_CHANGED:
+        row.blame(f"only {row.changed:.0%} of the last stage's convolution weights change")
+
+
+def near(old: int, new: int, factor: float, divisors: Iterable[int] = ()) -> bool:
+    """Whether ``new`` is ``old * factor`` to the nearest multiple, at least one, of 1 or of a divisor of both."""
+    common = math.gcd(old, new)
+    return any(
+        common % divisor == 0 and abs(new - max(divisor, old * factor)) <= max(divisor / 2, _TOLERANCE * old) + 1e-6
+        for divisor in (1, *divisors)
+    )
+
+
+def census(plan: reconfig.Plan, reading: Any) -> tuple[int, Counter[str]]:
+    """Width groups in stages, and how many of them ``plan`` keeps, by reason."""
+    widths, stage_of = reading.structure.widths, reading.placement.stage_of
+    groups = [width for width in widths.free() if width in stage_of]
+    reasons: Counter[str] = Counter()
+    for frozen in plan.frozen:
+        layers = set(frozen.layers)
+        found = {
+            width
+            for layer in reading.structure.layers
+            if layer.path in layers
+            for width in channels_of([widths.resolve(layer.out)])
+            if widths.sizes[width] == frozen.width and stage_of.get(width) == frozen.stage - 1
+        }
+        reasons[frozen.reason] += max(1, len(found))
+    return len(groups), reasons
