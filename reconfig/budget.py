@@ -30,9 +30,13 @@ class Polynomial:
     def __init__(self, widths: Widths, products: Iterable[tuple[int, Iterable[Extent]]]) -> None:
         terms: Counter[tuple[Extent, ...]] = Counter()
         for factor, extents in products:
-            resolved = [widths.resolve(extent) for extent in extents]
-            factor *= prod(widths.size(extent) for extent in resolved if constant(extent))
-            terms[tuple(extent for extent in resolved if not constant(extent))] += factor
+            variable = []
+            for extent in map(widths.resolve, extents):
+                if constant(extent):
+                    factor *= widths.size(extent)
+                else:
+                    variable.append(extent)
+            terms[tuple(variable)] += factor
         self._widths = widths
         self._terms = dict(terms)
         self._extents = {extent for extents in terms for extent in extents}

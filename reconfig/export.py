@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reconfig.capture import tensors_of
 from reconfig.errors import ExportError, ReconfigError
 from reconfig.plan import Plan
+from reconfig.skeleton import tensors_of
 
 _VERSION, _PLAN, _DIGEST = "reconfig", "plan", "plan_sha256"  # keys of the metadata
 _NO_PLAN = "none"  # the network is as its factory makes it

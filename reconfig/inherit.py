@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from reconfig.capture import tensors_by_name
 from reconfig.depth import DepthEdit, origin
+from reconfig.skeleton import tensors_by_name
 from reconfig.widths import Dims, Extent, Part, Term
 
 

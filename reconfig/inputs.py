@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from reconfig.capture import Capture, capture, skeleton, tensors_of
+from reconfig.capture import Capture, capture
 from reconfig.errors import CaptureError, InputError, ModelError
+from reconfig.skeleton import skeleton, tensors_of
 
 _USUAL_SIZES = (32, 224, 64, 299, 28, 96, 128, 256, 384)
 _WRAPPERS = {  # the model inside, and what to wrap the result in
@@ -37,7 +38,7 @@ class Probe:
         Raises:
             InputError: where parameters are left over and the model does not run in training mode.
         """
-        own = {name for name, _ in self.skeleton.named_parameters()}
+        own = {name for name, _ in tensors_of(self.skeleton, "parameters")}
         if own <= self.first.used():
             return (self.first,)
         training = capture(self.skeleton, self.inputs, training=True)

@@ -19,8 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from reconfig.capture import Capture, Shape, tensors_of
+from reconfig.capture import Capture, Shape
 from reconfig.errors import ReconfigError
+from reconfig.skeleton import tensors_of
 from reconfig.widths import Dims, Extent, Part, Term, Widths, const, constant, parts
 
 INPUT = "the model's input"

@@ -23,7 +23,7 @@ from reconfig.budget import (
     meet,
     parameter_polynomial,
 )
-from reconfig.capture import Capture, Shape, capture, preserved_rng, skeleton, tensors_of
+from reconfig.capture import Capture, Shape, capture, preserved_rng
 from reconfig.depth import DenseEdit, DepthEdit, dense_changes, depth_edits, edit_depth, origin, within
 from reconfig.draw import plan_svg, plan_table
 from reconfig.errors import BudgetError, DepthError, FrozenError, PlanError, VerifyError
@@ -31,9 +31,10 @@ from reconfig.inherit import Channels, Resized, read_extents
 from reconfig.inputs import Probe, check_model, probe
 from reconfig.ops import INPUT, OUTPUT, Attribute, Structure, channels_of, propagate
 from reconfig.rule import Rule, check_gamma
+from reconfig.skeleton import modules_of, skeleton, tensors_of
 from reconfig.stages import HEAD, Placement, place_widths
 from reconfig.surgery import AttributeEdit, follow, materialise, resize
-from reconfig.verify import Mismatch, compare, literal_reason, repair, trains, upstream
+from reconfig.verify import Mismatch, first_mismatch, literal_reason, repair, trains, upstream
 from reconfig.weights import WEIGHTS, check_weights, reset_own
 from reconfig.widths import Widths
 
@@ -357,7 +358,7 @@ class _Counts:
     """Parameters and multiply-adds of a reading as functions of its widths."""
 
     def __init__(self, reading: _Reading) -> None:
-        names = [name for name, _ in reading.bones.named_parameters()]
+        names = [name for name, _ in tensors_of(reading.bones, "parameters")]
         batch = reading.structure.captures[0].batch
         widths = reading.structure.widths
         self.sizes: Sizes = {width: widths.sizes[width] for width in widths.free()}
@@ -419,9 +420,10 @@ class _Repairs:
     def answer(self, captured: Capture, mismatch: Mismatch, sizes: Sizes) -> None:
         structure = self._reading.structure
         known = {*structure.attributes, *self.made, *self._wrong}
-        found = repair(self._reading.bones, structure, captured, mismatch, sizes) - known
+        repaired = repair(self._reading.bones, structure, captured, mismatch, sizes)
+        found = [attribute for attribute in repaired if attribute not in known]
         if found:
-            self.made.extend(sorted(found, key=lambda attribute: (attribute.path, attribute.name)))
+            self.made.extend(found)
             return
         extents = [extent for _, extent in mismatch.changes]
         if not extents:
@@ -440,8 +442,7 @@ class _Repairs:
 
 def _first_mismatch(reading: _Reading, sizes: Sizes) -> tuple[Capture, Mismatch] | None:
     for original in reading.structure.captures:
-        result = capture(reading.bones, original.inputs, training=original.training)
-        mismatch = compare(reading.structure, original, result, sizes)
+        mismatch = first_mismatch(reading.bones, reading.structure, original, sizes)
         if mismatch is not None:
             return original, mismatch
     return None
@@ -455,8 +456,9 @@ def _attribute_edits(
         old, new = widths.size(attribute.extent), widths.size(attribute.extent, sizes)
         numbers.setdefault((attribute.path, attribute.name), {})[old] = new
     edits = []
+    modules = modules_of(bones)
     for (path, name), followers in numbers.items():
-        value = vars(bones.get_submodule(path)).get(name)
+        value = vars(modules[path]).get(name)
         followed = follow(value, followers)
         if followed != value:
             edits.append(AttributeEdit(path, name, _plain(value), _plain(followed)))
@@ -521,8 +523,9 @@ def _made_by(reading: _Reading, width: int) -> list[str]:
 
 
 def _stage_plans(original: _Reading, edited: _Reading, sizes: Sizes) -> tuple[StagePlan, ...]:
-    before = _stage_params(original, None)
-    after = _stage_params(edited, sizes)
+    members = _stage_members(original)
+    before = _stage_params(original, members, None)
+    after = _stage_params(edited, members if edited is original else _stage_members(edited), sizes)
     widths = edited.structure.widths
     return tuple(
         StagePlan(
@@ -531,25 +534,34 @@ def _stage_plans(original: _Reading, edited: _Reading, sizes: Sizes) -> tuple[St
             resolution=old.resolution,
             blocks=(len(old.blocks), len(new.blocks)),
             width=(old.width, widths.size(edited.placement.outputs[new.index - 1], sizes)),
-            params=(before[old.index], after[old.index]),
+            params=(before[old.index], after[new.index]),
             dense=old.dense,
         )
         for old, new in zip(original.placement.stages, edited.placement.stages, strict=True)
     )
 
 
-def _stage_params(reading: _Reading, sizes: Sizes | None) -> dict[int, int]:
-    """Parameters by stage: those of its layers, and those that belong to its widths alone (norms, scales)."""
+def _stage_members(reading: _Reading) -> dict[str, int]:
+    """The stage of each parameter: of its layer, or of the width that it belongs to (norms, scales)."""
     structure, placement = reading.structure, reading.placement
     by_layer = {path: stage.index for stage in placement.stages for path in stage.layers}
     outside = {*placement.stages.stem, *placement.stages.head}
-    totals = {stage.index: 0 for stage in placement.stages}
-    for name, _ in reading.bones.named_parameters():
-        dims = structure.params[name]
+    members: dict[str, int] = {}
+    for name, _ in tensors_of(reading.bones, "parameters"):
         module = name.rpartition(".")[0]
-        index = by_layer.get(module) or _stage_of_dims(structure, placement, dims)
+        index = by_layer.get(module) or _stage_of_dims(structure, placement, structure.params[name])
         if index is not None and module not in outside:
-            totals[index] += math.prod(structure.widths.size(extent, sizes) for extent in dims)
+            members[name] = index
+    return members
+
+
+def _stage_params(reading: _Reading, members: Mapping[str, int], sizes: Sizes | None) -> dict[int, int]:
+    """Parameters by stage."""
+    totals = {stage.index: 0 for stage in reading.placement.stages}
+    for name, index in members.items():
+        totals[index] += math.prod(
+            reading.structure.widths.size(extent, sizes) for extent in reading.structure.params[name]
+        )
     return totals
 
 

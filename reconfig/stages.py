@@ -28,6 +28,7 @@ from torch import Tensor, fx, nn
 from reconfig.capture import Capture
 from reconfig.errors import ModelError, StageError
 from reconfig.ops import Layer, Structure, Value, channels_of
+from reconfig.skeleton import modules_of
 from reconfig.widths import Extent, constant
 
 _JOINS = {
@@ -208,7 +209,7 @@ class _View:
 
 def _units(model: nn.Module, view: _View) -> list[_Unit]:
     """Blocks, outermost first found: modules of a class that joins feature maps, then what the other joins span."""
-    modules = dict(model.named_modules())
+    modules = modules_of(model)
     joins = list(view.joins())
     classes = {type(modules[node.meta["path"]]) for _, node in joins if node.meta["path"]}
     candidates = [
@@ -371,9 +372,9 @@ def _first_block(view: _View, units: Sequence[_Unit]) -> int:
     start = units[0].start
     places = {_place_in_tree(unit.path) for unit in units if "." in unit.path}
     for call in view.capture.calls:
-        inside = [layer for layer in view.layers if call.start <= layer.index < call.stop]
-        if call.start < start and len(inside) > 1 and _place_in_tree(call.path) in places:
-            start = call.start
+        if call.start < start and _place_in_tree(call.path) in places:
+            inside = [layer for layer in view.layers if call.start <= layer.index < call.stop]
+            start = call.start if len(inside) > 1 else start
     return start
 
 

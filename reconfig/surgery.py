@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from reconfig.capture import Shape
 from reconfig.depth import DepthEdit, origin
+from reconfig.skeleton import modules_of
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,9 @@ def replace_tensors(model: nn.Module, new: Callable[[str, Tensor], Tensor]) -> N
     """Put ``new(name, tensor)`` in place of every parameter and buffer; shared ones stay shared (by first name)."""
     done: dict[int, Tensor] = {}
     alive: list[Tensor] = []  # an id is only an identity while its tensor lives
-    for path, module in model.named_modules():
-        for registry in (module._parameters, module._buffers):
+    for path, module in modules_of(model).items():
+        registries: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+        for registry in registries:
             for name, tensor in registry.items():
                 if tensor is None:
                     continue
@@ -44,7 +46,8 @@ def replace_tensors(model: nn.Module, new: Callable[[str, Tensor], Tensor]) -> N
 
 def _parameter_like(old: nn.Parameter, data: Tensor) -> nn.Parameter:
     new = nn.Parameter(data.detach(), requires_grad=old.requires_grad)
-    new.__dict__.update(copy.deepcopy(old.__dict__))
+    if old.__dict__:
+        new.__dict__.update(copy.deepcopy(old.__dict__))
     return new
 
 
@@ -76,8 +79,9 @@ def materialise(
         fill: the real tensor for a name and its meta tensor.
     """
     replace_tensors(bones, fill)
-    for path, module in bones.named_modules():
-        source = original.get_submodule(origin(path, edits))
+    sources = dict(original.named_modules(remove_duplicate=False))
+    for path, module in modules_of(bones).items():
+        source = sources[origin(path, edits)]
         module.training = source.training
         for name, value in _plain_tensors(source):
             setattr(module, name, value.detach().clone())

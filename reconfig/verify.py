@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from reconfig.budget import Sizes
-from reconfig.capture import Capture, Shape, preserved_rng
+from reconfig.capture import Capture, MetaMode, Shape, capture, preserved_rng, running, shape_of
 from reconfig.errors import VerifyError
 from reconfig.meta import FastShapes
 from reconfig.ops import Attribute, Structure, Value, call_name, place
@@ -35,6 +36,54 @@ class Mismatch:
 
     def __str__(self) -> str:
         return f"{call_name(self.node)} at {place(self.node)}" + (f": {self.error}" if self.error else "")
+
+
+def first_mismatch(model: nn.Module, structure: Structure, original: Capture, sizes: Sizes) -> Mismatch | None:
+    """Run the rewritten skeleton as in ``original``: the first call that is not what the plan says, or None.
+
+    Where all is as planned, which is nearly always, nothing is recorded.
+    """
+    if _follows(model, structure, original, sizes):
+        return None
+    return compare(structure, original, capture(model, original.inputs, training=original.training), sizes)
+
+
+def _follows(model: nn.Module, structure: Structure, original: Capture, sizes: Sizes) -> bool:
+    """Whether the skeleton makes the calls of ``original``, and all come out as long as ``sizes`` say."""
+    follower = _Follower(structure, original, _Lengths(structure, sizes))
+    try:
+        with running(model, follower, training=original.training):
+            model(*original.inputs)
+    except Exception:
+        return False
+    return follower.arrived
+
+
+class _Follower(MetaMode):
+    """Goes along a capture while the rewritten skeleton runs, and stops it at the first call that differs."""
+
+    def __init__(self, structure: Structure, original: Capture, lengths: _Lengths) -> None:
+        super().__init__(original.inputs[0].device)
+        self._values, self._lengths = structure.values, lengths
+        # What indexes a tuple was recorded beside the call that gave the tuple.
+        calls = (node for node in original.nodes if node.op == "call_function" and node.target is not operator.getitem)
+        self._left = list(reversed(list(calls)))
+        self._lost = False
+
+    @property
+    def arrived(self) -> bool:
+        """Whether all calls were made, and no other."""
+        return not self._left and not self._lost
+
+    def saw(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+        node = self._left.pop() if self._left else None
+        if node is None or node.target != func or not self._lengths.agree(self._values[node], shape_of(result)):
+            self._lost = True  # the model may catch what is raised
+            raise _DiffersError
+
+
+class _DiffersError(Exception):
+    """Ends a run that has stopped being what was planned."""
 
 
 def compare(structure: Structure, original: Capture, result: Capture, sizes: Sizes) -> Mismatch | None:
@@ -116,26 +165,27 @@ def _values(item: Any) -> Iterator[Value]:
 
 def repair(
     model: nn.Module, structure: Structure, original: Capture, mismatch: Mismatch, sizes: Sizes
-) -> set[Attribute]:
+) -> tuple[Attribute, ...]:
     """Numbers that modules keep and that explain the mismatch: the same attribute for all calls from the same line.
 
-    An empty set means that the number is written in the code, so the widths must stay as they are.
+    None means that the number is written in the code, so the widths must stay as they are. The order is the calls':
+    where a number could follow two widths, the later one counts, so plans would differ if it were a set's.
     """
     lengths = _Lengths(structure, sizes)
     line = (mismatch.node.target, mismatch.node.meta["source"])
-    found: set[Attribute] = set()
+    found: dict[Attribute, None] = {}
     for node in original.nodes:
         if (node.target, node.meta["source"]) != line:
             continue
         path = node.meta["path"]
         kept = vars(model.get_submodule(path))
         for old, extent in _mismatch(structure, lengths, node, None).changes:
-            found.update(
-                Attribute(path, name, extent)
+            found |= {
+                Attribute(path, name, extent): None
                 for name, value in kept.items()
                 if not name.startswith("_") and holds(value, old)
-            )
-    return found
+            }
+    return tuple(found)
 
 
 def upstream(structure: Structure, original: Capture, mismatch: Mismatch, sizes: Sizes) -> list[Extent]:

@@ -8,17 +8,17 @@ constants, and for each kind of layer the spread is explained by the fan-in, the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, pstdev
 
 import torch
 from torch import Tensor, nn
 
-from reconfig.capture import tensors_by_name
 from reconfig.depth import DepthEdit, origin
 from reconfig.errors import ReconfigError
 from reconfig.inherit import Channels, inherit
+from reconfig.skeleton import modules_of, tensors_by_name, tensors_of
 
 _SAMPLE = 1 << 16  # enough entries to tell a law by
 _UNIFORM_KURTOSIS, _NORMAL_KURTOSIS = 1.8, 3.0
@@ -65,9 +65,12 @@ def fresh(original: nn.Module, edits: Sequence[DepthEdit], _: Channels) -> Calla
 
     Buffers are not drawn: statistics of normalisation start over, others are carried over.
     """
-    modules = dict(original.named_modules())
+    modules = modules_of(original)
     tensors = tensors_by_name(original)
-    laws = _laws(modules)
+    constants = {
+        id(parameter) for _, parameter in tensors_of(original, "parameters") if _is_constant(parameter.detach())
+    }
+    laws = _laws(modules, constants)
 
     def fill(name: str, shape: Tensor) -> Tensor:
         source = origin(name, edits)
@@ -78,9 +81,10 @@ def fresh(original: nn.Module, edits: Sequence[DepthEdit], _: Channels) -> Calla
             return _reset_statistics(leaf, new) if isinstance(module, _NORMS) else _tiled(old, new)
         if not old.is_floating_point():
             return _tiled(old, new)
-        if isinstance(module, _NORMS) and not _is_constant(old):
+        constant = id(tensors[source]) in constants
+        if isinstance(module, _NORMS) and not constant:
             return new.fill_(1.0 if leaf == "weight" else 0.0)
-        if old.numel() == 0 or _is_constant(old):
+        if constant:
             return new.fill_(old.flatten()[0].item()) if old.numel() else new
         law = laws.get((type(module), leaf))
         if law is None:
@@ -113,8 +117,10 @@ def _fans(weight: Tensor) -> Fans:
 
 
 def _is_constant(tensor: Tensor) -> bool:
+    """Whether all entries are equal; none are."""
     flat = tensor.flatten()
-    return bool((flat[:8] == flat[:1]).all()) and bool((flat == flat[:1]).all())
+    few = flat[:8].tolist()  # the others are looked at where these are equal
+    return all(value == few[0] for value in few) and (len(flat) <= len(few) or bool((flat == flat[0]).all()))
 
 
 def _reset_statistics(name: str, new: Tensor) -> Tensor:
@@ -129,11 +135,11 @@ def _tiled(old: Tensor, new: Tensor) -> Tensor:
     return new.copy_(old)
 
 
-def _laws(modules: dict[str, nn.Module]) -> dict[tuple[type[nn.Module], str], Law]:
+def _laws(modules: dict[str, nn.Module], constants: Container[int]) -> dict[tuple[type[nn.Module], str], Law]:
     observed: dict[tuple[type[nn.Module], str], list[_Observed]] = {}
     for module in modules.values():
         for leaf, parameter in module._parameters.items():
-            if parameter is None or not parameter.is_floating_point() or _is_constant(parameter.detach()):
+            if parameter is None or not parameter.is_floating_point() or id(parameter) in constants:
                 continue
             fans = _new_fans(module, leaf, parameter)
             observed.setdefault((type(module), leaf), []).append(_observe(parameter.detach(), fans))
@@ -142,10 +148,10 @@ def _laws(modules: dict[str, nn.Module]) -> dict[tuple[type[nn.Module], str], La
 
 def _observe(tensor: Tensor, fans: Fans) -> _Observed:
     flat = tensor.flatten()
-    sample = flat[:: max(1, flat.numel() // _SAMPLE)].double()
-    centred = sample - sample.mean()
-    variance = centred.square().mean()
-    return _Observed(float(variance.sqrt()), float(centred.pow(4).mean() / variance.square()), fans)
+    sample = flat[:: max(1, flat.numel() // _SAMPLE)].to(torch.promote_types(flat.dtype, torch.float32))
+    squares = (sample - sample.mean()).square()
+    variance = squares.mean()
+    return _Observed(float(variance.sqrt()), float(squares.square().mean() / variance.square()), fans)
 
 
 def _law(samples: Sequence[_Observed]) -> Law:

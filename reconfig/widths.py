@@ -43,7 +43,7 @@ def const(size: int) -> Extent:
 
 def constant(extent: Extent) -> bool:
     """Whether no width is in it."""
-    return not parts(extent)
+    return all(isinstance(factor, int) for term in extent for factor in term)
 
 
 def parts(extent: Extent) -> list[Part]:
@@ -77,6 +77,7 @@ class Widths:
         self.frozen: dict[int, str] = {}
         self._bound: dict[int, Extent] = {}
         self._loose: set[int] = set()
+        self._resolved: dict[Extent, Extent] = {}  # since the last width was bound
 
     # -- values -----------------------------------------------------------------------------------------------------
 
@@ -98,6 +99,8 @@ class Widths:
         """How long the dimension is, with the model's own sizes or with ``sizes`` (of free widths)."""
         own = self.sizes if sizes is None else sizes
         resolved = extent if sizes is None else self.resolve(extent)
+        if (width := _single(resolved)) is not None:
+            return own[width]
         total = 0
         for term in resolved:
             numerator = denominator = 1
@@ -115,6 +118,13 @@ class Widths:
 
     def resolve(self, extent: Extent) -> Extent:
         """The extent in free widths only, all that is bound replaced by what it is bound to."""
+        if (width := _single(extent)) is not None and width not in self._bound:
+            return extent  # nearly always
+        if extent not in self._resolved:
+            self._resolved[extent] = self._resolve(extent)
+        return self._resolved[extent]
+
+    def _resolve(self, extent: Extent) -> Extent:
         if self._bound.keys().isdisjoint([part.width for part in parts(extent)]):
             return extent
         terms: list[Term] = []
@@ -154,6 +164,7 @@ class Widths:
         """These are no channel counts but constants (a kernel size)."""
         for part in parts(self.resolve(extent)):
             self._bound[part.width] = const(self.sizes[part.width])
+            self._resolved.clear()
 
     def divisible(self, extent: Extent, divisor: int) -> None:
         """Every term of ``extent`` must stay a multiple of ``divisor``."""
@@ -402,6 +413,7 @@ class Widths:
     def _bind(self, width: int, extent: Extent) -> None:
         """From now on ``width`` is ``extent``; what was known about it is known about that."""
         self._bound[width] = extent
+        self._resolved.clear()
         if width not in self._loose:
             self._loose.difference_update(part.width for part in parts(extent))
         if self.divisors[width] > 1:
@@ -416,6 +428,11 @@ class Widths:
 def _alone(term: Term) -> int | None:
     """The width, where the term is one by itself."""
     return term[0].width if len(term) == 1 and isinstance(term[0], Part) and term[0].den == 1 else None
+
+
+def _single(extent: Extent) -> int | None:
+    """The width, where the extent is one by itself."""
+    return _alone(extent[0]) if len(extent) == 1 else None
 
 
 def _numbers(term: Term) -> int:

@@ -15,9 +15,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import reconfig
 from reconfig import zoo
-from reconfig.capture import capture, preserved_rng, skeleton, tensors_of
+from reconfig.capture import capture, preserved_rng
 from reconfig.errors import CaptureError, InputError, ModelError
 from reconfig.inputs import probe
+from reconfig.skeleton import skeleton, tensors_of
 
 HERE = Path(__file__)
 

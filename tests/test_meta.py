@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from reconfig import meta, zoo
-from reconfig.capture import capture, skeleton
+from reconfig.capture import capture
 from reconfig.meta import FastShapes
+from reconfig.skeleton import skeleton
 
 aten = torch.ops.aten
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
@@ -143,6 +144,9 @@ FITTING: dict[str, st.SearchStrategy[Arguments]] = {
     "native_layer_norm": _layer_norm(),
     "mean.dim": _mean(),
     "cat": _cat(),
+    "convolution": _convolution().map(
+        lambda found: ((*found[:2], empty(len(found[1])) if found[2] else None, *found[3]), {})
+    ),
     "convolution_backward": _convolution_backward(),
 }
 
@@ -185,6 +189,151 @@ def test_rule_gives_what_torch_gives(func: Any) -> None:
     answered: list[bool] = []
     agrees()
     assert any(answered), "the rule never answered"
+
+
+# -- calls as models make them -----------------------------------------------------------------------------------------
+
+
+@st.composite
+def _activation_call(draw: st.DrawFn) -> Arguments:
+    """With options, as modules pass them: by place or by name."""
+    x = draw(_unary())[0][0]
+    return draw(st.sampled_from([((x,), {}), ((x, False), {}), ((x, True), {}), ((x,), {"inplace": True})]))
+
+
+@st.composite
+def _sloped_call(draw: st.DrawFn, *numbers: float) -> Arguments:
+    args = (*draw(_unary())[0], *numbers)
+    return draw(st.sampled_from([(args, {}), ((*args, True), {}), (args, {"inplace": True})]))
+
+
+@st.composite
+def _normalised_call(draw: st.DrawFn) -> Arguments:
+    (x, weight, bias, mean, var, training, *_), _ = draw(_batch_norm())
+    statistics = draw(st.sampled_from([(mean, var), (None, None)]))
+    return (x, *statistics, weight, bias, training, 0.1, 1e-5), {}
+
+
+@st.composite
+def _convolution_arguments(draw: st.DrawFn, positions: int) -> Arguments:
+    groups, kernel = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    x = empty(draw(DIMS), groups * draw(DIMS), *(draw(st.integers(2, 7)) for _ in range(positions)))
+    weight = empty(groups * draw(DIMS), x.shape[1] // groups, *[kernel] * positions)
+    bias = empty(weight.shape[0]) if draw(st.booleans()) else None
+    option = st.integers(1, 2) | st.tuples(*[st.integers(1, 2)] * positions)
+    padding = st.integers(0, 2) | st.tuples(*[st.integers(0, 2)] * positions) | st.sampled_from(["same", "valid"])
+    return (x, weight, bias, draw(option), draw(padding), draw(option), groups), {}
+
+
+@st.composite
+def _linear_call(draw: st.DrawFn) -> Arguments:
+    x, out = empty(*draw(SHAPES)), draw(DIMS)
+    return (x, empty(out, x.shape[-1]), draw(st.sampled_from([None, empty(out)]))), {}
+
+
+@st.composite
+def _pooling_call(draw: st.DrawFn) -> Arguments:
+    return (empty(*draw(IMAGES)), draw(DIMS | st.tuples(DIMS, DIMS) | st.just((None, 1)))), {}
+
+
+@st.composite
+def _mean_call(draw: st.DrawFn) -> Arguments:
+    (x, dims, keepdim), _ = draw(_mean())
+    dim = draw(st.sampled_from([dims, tuple(dims), dims[0], None]))
+    return draw(st.sampled_from([((x, dim, keepdim), {}), ((x,), {"dim": dim, "keepdim": keepdim}), ((x,), {})]))
+
+
+_SLOPED = {"leaky_relu": (0.1,), "hardtanh": (-1.0, 1), "elu": (1.0,)}
+_IN_PLACE_FUNCTIONALS = "relu relu6 silu hardswish hardsigmoid mish".split()
+CALL_ARGUMENTS: dict[str, st.SearchStrategy[Arguments]] = {
+    **{f"{name}_": _broadcast() | _with_number() for name in "add sub mul div".split()},
+    **{f"__i{name}__": _broadcast() | _with_number() for name in "add sub mul div truediv".split()},
+    **dict.fromkeys("add sub mul div true_divide".split(), _broadcast() | _with_number()),
+    **{f"__{name}__": _broadcast() | _with_number() for name in "add radd sub mul rmul truediv".split()},
+    "batch_norm": _normalised_call(),
+    "layer_norm": _layer_norm(),
+    "mean": _mean_call(),
+    "adaptive_avg_pool2d": _pooling_call(),
+    **dict.fromkeys(("cat", "concat"), _cat()),
+    "linear": _linear_call(),
+    **{f"conv{positions}d": _convolution_arguments(positions) for positions in (1, 2, 3)},
+}
+
+
+def _laid_out(tensor: Tensor) -> Any:
+    """Like ``described``, but for steps along dimensions of one, which lead nowhere."""
+    steps = [step for size, step in zip(tensor.shape, tensor.stride(), strict=True) if size > 1]
+    return tuple(tensor.shape), steps, tensor.dtype, tensor.device.type
+
+
+def arguments_of(call: Any) -> st.SearchStrategy[Arguments]:
+    functional = getattr(nn.functional, call.__name__, None) is call
+    if functional and call.__name__ in _SLOPED:
+        return _sloped_call(*_SLOPED[call.__name__])
+    if functional and call.__name__ in _IN_PLACE_FUNCTIONALS:
+        return _activation_call()
+    return CALL_ARGUMENTS.get(call.__name__, _unary())
+
+
+@st.composite
+def _perturbed(draw: st.DrawFn, strategy: st.SearchStrategy[Arguments]) -> Arguments:
+    """Arguments of which one tensor may be of another shape, dtype or layout, so that they may not fit any more."""
+    args, kwargs = draw(strategy)
+    places = [place for place, item in enumerate(args) if isinstance(item, Tensor) and item.dim()]
+    if not places or draw(st.booleans()):
+        return args, kwargs
+    place = draw(st.sampled_from(places))
+    tensor, shape = args[place], list(args[place].shape)
+    axis = draw(st.integers(0, len(shape) - 1))
+    shape[axis] += draw(st.integers(-1, 1))
+    other = draw(
+        st.sampled_from(
+            [
+                empty(*shape, dtype=tensor.dtype),
+                tensor.double(),
+                tensor.transpose(0, -1),
+                tensor[0],
+                torch.empty(tensor.shape, dtype=torch.int64, device="meta"),
+            ]
+        )
+    )
+    return (*args[:place], other, *args[place + 1 :]), kwargs
+
+
+CALLS = {
+    f"{rule.__name__ if hasattr(rule, '__name__') else 'convolution'}-{index}-{call.__name__}": call
+    for index, (call, rule) in enumerate(meta._CALLS.items())
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_an_answer_is_what_torch_gives(call: Any) -> None:
+    @given(_perturbed(arguments_of(call)))
+    @settings(max_examples=60, deadline=None, database=None)
+    def agrees(arguments: Arguments) -> None:
+        args, kwargs = arguments
+        with torch.no_grad():
+            found = meta.answer(call, args, kwargs)
+            if found is NotImplemented:
+                return
+            expected = call(*args, **kwargs)
+        answered.append(True)
+        assert _laid_out(found) == _laid_out(expected)
+        assert (found is args[0]) == (expected is args[0]), "it is, or is not, the same tensor"
+
+    answered: list[bool] = []
+    agrees()
+    assert answered, "it was never answered"
+
+
+def test_nothing_is_answered_where_gradients_are_recorded() -> None:
+    assert meta.answer(nn.functional.relu, (empty(2, 3),), {}) is NotImplemented
+    with torch.no_grad():
+        assert meta.answer(nn.functional.relu, (empty(2, 3),), {}) is not NotImplemented
+        assert meta.answer(nn.functional.relu, (torch.ones(2, 3),), {}) is NotImplemented
+
+
+# -- misfits -----------------------------------------------------------------------------------------------------------
 
 
 def refused(func: Callable[..., Any], *args: Any) -> bool:
@@ -314,6 +463,7 @@ def agrees_without(model: nn.Module, size: int, monkeypatch: pytest.MonkeyPatch)
         fast = records(model, size, training)
         with monkeypatch.context() as patched:
             patched.setattr(meta, "_RULES", {})
+            patched.setattr(meta, "_CALLS", {})
             yield fast == records(model, size, training)
 
 
