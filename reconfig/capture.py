@@ -90,7 +90,7 @@ def preserved_rng() -> Iterator[None]:
 
 
 @contextmanager
-def running(model: nn.Module, mode: MetaMode, *, training: bool) -> Iterator[None]:
+def running(model: nn.Module, mode: CallWatcher, *, training: bool) -> Iterator[None]:
     """For a forward of ``model`` (a skeleton) under ``mode``, in training or in eval mode; in eval mode afterwards."""
     model.train(training)  # also where it is in this mode: some models let go here of what they keep between runs
     try:
@@ -101,7 +101,7 @@ def running(model: nn.Module, mode: MetaMode, *, training: bool) -> Iterator[Non
             model.eval()
 
 
-class MetaMode(TorchFunctionMode):
+class CallWatcher(TorchFunctionMode):
     """Sees every torch call of a forward on ``device``; tensors that are made without a device are made there."""
 
     def __init__(self, device: torch.device) -> None:
@@ -159,7 +159,7 @@ class _Open:
     inputs: tuple[Shape, ...]
 
 
-class _Recorder(MetaMode):
+class _Recorder(CallWatcher):
     """Writes the calls down."""
 
     def __init__(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> None:

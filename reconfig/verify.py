@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from reconfig.budget import Sizes
-from reconfig.capture import Capture, MetaMode, Shape, capture, preserved_rng, running, shape_of
+from reconfig.capture import CallWatcher, Capture, Shape, capture, preserved_rng, running, shape_of
 from reconfig.errors import VerifyError
 from reconfig.meta import FastShapes
 from reconfig.ops import Attribute, Structure, Value, call_name, place
@@ -59,7 +59,7 @@ def _follows(model: nn.Module, structure: Structure, original: Capture, sizes: S
     return follower.arrived
 
 
-class _Follower(MetaMode):
+class _Follower(CallWatcher):
     """Goes along a capture while the rewritten skeleton runs, and stops it at the first call that differs."""
 
     def __init__(self, structure: Structure, original: Capture, lengths: _Lengths) -> None:

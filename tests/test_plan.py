@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -368,3 +371,27 @@ def test_planning_costs_a_few_forwards_on_meta() -> None:
 
     forward(), planned()
     assert min(planned() for _ in range(5)) <= 6 * min(forward() for _ in range(5))
+
+
+_SEEDED = """
+import sys, timm, reconfig
+model = timm.create_model("lambda_resnet26t", pretrained=False)
+print(reconfig.plan(model, "10-5", gamma=0.7).to_json())
+"""
+
+
+@pytest.mark.slow
+def test_a_plan_does_not_depend_on_the_hash_seed() -> None:
+    """Lambda layers keep a number that could follow two widths, so that an order of sets would show."""
+    pytest.importorskip("timm")
+    plans = {
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", _SEEDED],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in "023"
+    }
+    assert len(plans) == 1
