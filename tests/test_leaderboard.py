@@ -189,6 +189,7 @@ def test_a_card_has_the_figures_of_the_run(tmp_path: Path) -> None:
     assert all(torch.equal(tensor, made.state_dict()[name]) for name, tensor in state.items())
     code = (out / "model_zoo_entry.py").read_text()
     assert "robustbench/model_zoo/cifar10.py, in the list of ThreatModel.Linf" in code
+    assert '"gdrive_id": "",' in code  # with None its load_model refuses the name, whatever file there is
     ((name, entry),) = eval(f"[{code.partition('#')[2].partition(chr(10))[2]}]", vars(architecture()))
     other = entry["model"]()
     other.load_state_dict(state, strict=True)

@@ -109,6 +109,32 @@ def test_perturbations_are_magnified_around_grey(
     assert "7 (is 3)" in text
 
 
+def test_numbers_have_a_minus_and_rules_their_hyphens(
+    placed: dict[str, list[Unit]], plans: dict[str, reconfig.Plan]
+) -> None:
+    text = rendered(placed, plans)
+    assert '<td class="">−36.8%</td>' in text
+    assert "vgg11 10-10-4</td>" in text
+
+
+def test_a_wide_table_has_the_networks_beside_each_other(
+    placed: dict[str, list[Unit]], plans: dict[str, reconfig.Plan]
+) -> None:
+    measures = ("clean", "fgsm", "pgd20", "cw", "gama100", "aa", "stability", "lipschitz")
+    scores = {checkpoint: dict.fromkeys(measures, 40.0) for checkpoint in ("last", "best")}
+    wide = {place: [replace(runs[0], scores=scores)] for place, runs in ONE.items()}
+    apart = differences(placed.values(), wide.values())
+    made = result(VGG, wide, DATA | {"classes": 10, "fingerprint": "abc"}, apart, "python run.py", {"cpu": "some"})
+    text = page.render(VGG, compare(VGG, wide, DATA, apart), plans, placed, wide, made)
+    tags = Tags(text).found
+    assert [attributes["class"] for tag, attributes in tags if tag == "th" and "class" in attributes] == [
+        *("", "", "paper", "", "paper", "difference")
+    ]
+    assert sum(tag == "td" and attributes.get("class") == "difference" for tag, attributes in tags) == 17
+    keys = [attributes for tag, attributes in tags if attributes.get("class") == "key"]
+    assert len(keys) == 6  # of two networks in this table, in that of the stages and over the images
+
+
 def test_grey_images_are_shown_too() -> None:
     source = page._url(torch.ones(1, 2, 2))
     assert Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))).getpixel((0, 0)) == (255, 255, 255)

@@ -155,6 +155,51 @@ def test_latex_is_a_booktabs_table_with_its_characters_escaped() -> None:
     ]
 
 
+def many() -> Comparison:
+    """A table of so many columns that neither a screen nor a page holds them."""
+    measures = ("clean", "fgsm", "pgd20", "cw", "gama100", "aa", "stability", "lipschitz")
+    scores = {checkpoint: dict.fromkeys(measures, 40.0) for checkpoint in ("last", "best")}
+    return table(of={place: [replace(runs[0], scores=scores)] for place, runs in ONE.items()})
+
+
+def test_a_table_too_wide_for_a_screen_has_the_networks_beside_each_other() -> None:
+    plain = many()
+    shown = plain.for_screen()
+    assert shown.header == ["", "vgg11", "paper: VGG-11", "vgg11 10-10-4", "paper: VGG-11-R", "difference"]
+    assert [row[0] for row in shown.rows] == plain.header[1:]
+    assert [row[1:] for row in shown.rows] == [[row[1 + column] for row in plain.rows] for column in range(17)]
+    assert f"| clean last | {plain.rows[0][2]} |" in plain.markdown()
+    console = Console(file=io.StringIO(), width=140)
+    console.print(plain.rich())
+    assert isinstance(console.file, io.StringIO)
+    assert "AutoAttack best" in console.file.getvalue()
+    assert table().for_screen().header[0] == "network"  # this one is not too wide
+
+
+def test_a_table_with_more_rows_than_columns_stays_as_it_is() -> None:
+    tall = Comparison(["configuration", *many().header[1:]], [["d5-5-5", *many().rows[0][1:]]] * 60, [])
+    assert tall.for_screen() is tall
+    assert tall.latex().count("d5-5-5") == 60
+
+
+def test_latex_too_wide_for_a_page_has_a_row_for_each_checkpoint() -> None:
+    plain = table()
+    latex = plain.latex().splitlines()
+    latex = latex[latex.index(r"\toprule") - 1 :]
+    assert latex[:9] == [
+        r"\begin{tabular}{@{}ll*{5}{@{\hspace{7pt}}r}@{}}",
+        r"\toprule",
+        r" &  &  & paper: & vgg11 & paper: &  \\",
+        r" &  & vgg11 & VGG-11 & 10-10-4 & VGG-11-R & difference \\",
+        r"\midrule",
+        r"parameters &  & 9,231,114 & 9.23 M & 5,830,475 & 5.83 M & $-$36.8\% \\",
+        r"\addlinespace",
+        r"clean & last & 80.00 & 79.24 & 81.00 & 79.63 & $+$1.00 \\",
+        r" & best & 79.00 & 77.84 & 80.00 & 77.34 & $+$1.00 \\",
+    ]
+    assert max(map(len, latex)) < 80
+
+
 def test_the_result_is_plain_json() -> None:
     apart = differences(made(THREE).values(), THREE.values())
     read = json.loads(json.dumps(result(VGG, THREE, DATA, apart, "python run.py", {"cpu": "some"}), default=str))

@@ -246,7 +246,7 @@ def test_a_command_line_that_is_wrong(
         (["--variant.rule", "10-9-8-7-6-5"], "stages"),
         (["--variant.gamma", "-1"], "gamma"),
         (["--variant.budget", "3"], "budget"),
-        (["--tracker", "paper"], "the tracker paper is not installed"),
+        (["--tracker", "paper"], "knows no tracker paper; give --tracker none"),
     ],
 )
 def test_what_cannot_run_is_said_before_anything_is_written(

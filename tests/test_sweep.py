@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,7 +21,8 @@ from tiny_run import ROOT, environment
 
 import reconfig
 from benchmarks import sweep as command_line
-from benchmarks.harness import files, sweep, unit
+from benchmarks.harness import cluster, files, sweep, unit
+from benchmarks.harness.cluster import ClusterError
 from benchmarks.harness.data import load
 from benchmarks.harness.folder import FolderError
 from benchmarks.harness.options import SweepOptions
@@ -206,7 +208,7 @@ def test_a_sweep_that_was_stopped_does_no_finished_work_twice(
         assert float(row["pgd20_best_mean"]) == outcome["scores"]["best"]["pgd20"]
         assert int(row["params"]) == reconfig.plan(zoo.vgg11(), "10-10-4", gamma=gamma).params
     assert (options.out / "figure.svg").read_text().startswith("<svg")
-    assert "| w10-10-4 γ=1 |" in (options.out / "table.md").read_text()
+    assert "| w10-10-4 γ=1 | 9,324 | 0.31 M |" in (options.out / "table.md").read_text()
 
     sweep.run(TINY, replace(options, resume=True), third)
     assert third.done == []
@@ -285,6 +287,40 @@ def test_without_ray_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest
         sweep.run(replace(TINY, limit=1), SweepOptions(out=tmp_path / "out"))
 
 
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of something that takes connections and never says anything."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_an_address_where_nobody_listens_is_refused_before_anything_is_written(tmp_path: Path, silent: str) -> None:
+    pytest.importorskip("ray")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = f"127.0.0.1:{server.getsockname()[1]}"
+    for address in (closed, f"ray://{closed}"):
+        options = SweepOptions(out=tmp_path / "out", address=address)
+        with pytest.raises(ClusterError, match=rf"no Ray cluster answers at {address}: .*refused\. On its head node"):
+            sweep.run(replace(TINY, limit=1), options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_address_where_something_else_listens_is_not_waited_for(
+    silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setattr(cluster, "_CLUSTER_SECONDS", 3)
+    with pytest.raises(ClusterError, match=rf"answers at {silent}: Ray could not connect within 3 seconds\. On its"):
+        cluster.check(silent)
+
+
+@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1"])
+def test_what_is_no_address_is_said_in_rays_words(address: str) -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(ClusterError, match=f"answers at {address}: Invalid address format: {address}"):
+        cluster.check(address)
+
+
 def test_help_needs_neither_torch_nor_ray() -> None:
     code = (
         "import sys; sys.argv[1:] = ['--help']\nimport benchmarks.sweep as s\ntry: s.main()\nexcept SystemExit: pass\n"
@@ -349,3 +385,52 @@ def test_killed_in_the_middle_and_resumed(tmp_path: Path) -> None:
         each.name for each in list(DepthGrid().configurations())[:8]
     ]
     assert not list(out.rglob("*" + files.UNFINISHED))
+
+
+# A Ray of its own serves as the cluster: `ray stop` would end everybody's.
+HEAD = """
+import sys, ray
+held = ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 * 2**20)
+print(held.address_info["address"], flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def head() -> Iterator[str]:
+    """The address of a Ray cluster of one node."""
+    pytest.importorskip("ray")
+    variables = environment() | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}  # as `ray start` has it
+    process = subprocess.Popen(
+        [sys.executable, "-c", HEAD], env=variables, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert process.stdout is not None
+    yield process.stdout.readline().strip()
+    process.communicate("", timeout=60)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_killed_on_a_cluster_and_resumed(tmp_path: Path, head: str) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, str(ROOT / "benchmarks" / "sweep.py"), *FLAGS, "--limit", "4", "--address", head]
+    command += ["--out", str(out), "--resume"]
+    process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while not list(out.rglob("outcome.json")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        assert not psutil.Process(process.pid).children(recursive=True), "a Ray of its own"
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    before = stamps(out)
+    finished = len(list(out.rglob("outcome.json")))
+
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"{finished} of 4 trainings finished before" in done.stdout
+    assert done.stdout.count("  finished, PGD-20") == 4 - finished
+    assert before.items() <= stamps(out).items()
+    assert len(rows(out / "results.csv")) == 4

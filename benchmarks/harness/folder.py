@@ -4,6 +4,7 @@ It holds:
     config.json              the experiment, and the fingerprint of its images
     original/, variant/      a network each, see ``unit.complete``; with several seeds in seed-0/, seed-1/, ...
     result.json, table.md, table.tex, report.html      the comparison
+    logs/                    what the tracker writes
 A sweep's folder has a folder for each configuration, and results.csv and figure.svg as well.
 """
 
@@ -63,7 +64,7 @@ def check_config(out: Path, wanted: dict[str, Any]) -> None:
     path = out / "config.json"
     if not path.exists():
         return
-    began, now = _flat(files.read_json(path, "Put back a copy, or give another --out")), _flat(wanted)
+    began, now = flat(files.read_json(path, "Put back a copy, or give another --out")), flat(wanted)
     changed = [
         f"{name} was {began.get(name)} and is now {now.get(name)}"
         for name in sorted(began.keys() | now.keys())
@@ -86,8 +87,9 @@ def prepare(out: Path, wanted: dict[str, Any], folders: Iterable[Path]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
-def _flat(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested fields by their whole names, such as train.attack.steps."""
+    found: dict[str, Any] = {}
     for name, value in fields.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return found

@@ -196,7 +196,7 @@ def write(
         f"# For robustbench/model_zoo/{dataset}.py, in the list of ThreatModel.{threat}\n"
         f'("{name}", {{\n'
         f'    "model": lambda: RobustWideResNet({network.arguments}),\n'
-        '    "gdrive_id": None,  # of the uploaded state dict\n'
+        '    "gdrive_id": "",  # of the uploaded state dict; load_model asks for none where it finds the file\n'
         "}),\n",
     )
     return weights, about, entry

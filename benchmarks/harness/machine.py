@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.tracking import get_available_trackers
 from accelerate.utils import ProjectConfiguration, broadcast
 from torch import Tensor, nn
 
+from benchmarks.harness import trackers
 from benchmarks.harness.data import as_floats
 from benchmarks.harness.norms import share_statistics
 from benchmarks.harness.record import Recorded
@@ -95,15 +95,12 @@ def start(compute: Compute, tracker: str | None, folder: Path) -> Machine:
     """The machine as ``compute`` asks for it, with a tracker of accelerate's that logs in ``folder``/logs.
 
     Raises:
-        MachineError: If the tracker is not installed, or a CUDA graph is asked for without a GPU.
+        MachineError: If a CUDA graph is asked for without a GPU.
+        TrackerError: If there is no such tracker.
     """
-    installed = sorted(str(name) for name in get_available_trackers())
     tracker = None if tracker == "none" else tracker
-    if tracker is not None and tracker not in installed:
-        raise MachineError(
-            f"the tracker {tracker} is not installed (installed: {', '.join(installed) or 'none'});"
-            f" pip install {tracker}, or give --tracker none"
-        )
+    if tracker is not None:
+        trackers.check(tracker)
     if compute.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(compute.deterministic, warn_only=True)
@@ -112,7 +109,7 @@ def start(compute: Compute, tracker: str | None, folder: Path) -> Machine:
         cpu=compute.device == "cpu",
         mixed_precision="bf16" if compute.precision == "bf16" else "no",
         log_with=tracker,
-        project_config=ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder / "logs")),
+        project_config=ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder / trackers.LOGS)),
     )
     if compute.capture and accelerator.device.type != "cuda":
         raise MachineError(

@@ -22,8 +22,9 @@ class Options:
     save_every: float = 120.0
     """Seconds between checkpoints within an epoch; the end of an epoch is always saved."""
     tracker: str = "tensorboard"
-    """A tracker of accelerate's that logs each epoch as well: tensorboard (into logs/ under --out), wandb, mlflow,
-    trackio, or none."""
+    """A tracker of accelerate's that logs each epoch as well: tensorboard, wandb, mlflow, trackio, or none. It writes
+    into logs/ under --out unless its own environment variables say otherwise. A run that is killed may leave wandb and
+    trackio without the epochs of its last seconds; metrics.jsonl has them all."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +27,8 @@ _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
     lstrip_blocks=True,
 )  # fmt: skip
+# A minus is as wide as a plus, and a mean stays on a line with its deviation; the hyphens of a rule are hyphens.
+_TEMPLATES.filters["number"] = lambda cell: re.sub(r"^-(?=\d)", "−", cell).replace(" ± ", "\u00a0±\u00a0")
 
 
 class _Example(NamedTuple):
@@ -57,7 +60,7 @@ def render(
     drawn = {names[place]: Markup(plan_svg(plan)) for place, plan in plans.items() if _changes(plan)}
     return _TEMPLATES.get_template("report.html.j2").render(
         title=" against ".join(reversed(names.values())),
-        table=table,
+        table=table.for_screen(),
         curves=Markup(plots.curves(histories)),
         stages=_stages(plans),
         names=names,

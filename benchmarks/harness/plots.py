@@ -78,6 +78,7 @@ def curves(histories: Mapping[str, Sequence[History]]) -> str:
                 _curve(axes, key, name, runs, number)
             axes.set(title=title, xlabel="epoch", ylabel=unit)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.ticklabel_format(axis="y", useOffset=False)  # a corner's "+2.224" is overlooked
         handles, names = panels[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside upper center", ncols=len(names))
         return _svg(figure)
@@ -187,7 +188,8 @@ def line(points: Sequence[Point], xlabel: str, title: str) -> str:
         _line(axes, own)
         axes.set(title=title, xlabel=xlabel, ylabel="PGD-20 accuracy (%)", xticks=[point.x for point in own])
         axes.margins(y=0.1)
-        axes.legend(loc="best")
+        if any(point.paper is not None for point in own):
+            axes.legend(loc="best")
         return _svg(figure)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.harness import files, folder, machine, page, report, unit
+from benchmarks.harness import files, folder, machine, page, report, trackers, unit
 from benchmarks.harness.options import Options
 from benchmarks.harness.train import check_images
 from recipes.experiment import Experiment
@@ -37,8 +37,12 @@ def run(experiment: Experiment, options: Options) -> Path:
     if computer.main:
         folder.prepare(out, config, [each.folder for each in in_turn])
     computer.accelerator.wait_for_everyone()
-    computer.accelerator.init_trackers(out.name, config={"experiment": str(experiment)})
+    told = {name: value for name, value in folder.flat(config).items() if name != "data.path"}  # which may change
+    places = [each.folder.relative_to(out).as_posix() for each in in_turn]
+    curves = trackers.begin(computer.accelerator, out, told, places, options.resume)
 
+    if curves is not None:
+        console.print(f"Curves: {curves}", soft_wrap=True)
     console.print(f"{dataset.name}: " + ", ".join(f"{count:,} for {use}" for use, count in counts.items()))
     done = {each: unit.complete(each, dataset, computer, console, options.save_every) for each in in_turn}
     outcomes = {place: [done[each] for each in column] for place, column in units.items()}

@@ -23,7 +23,7 @@ from rich.live import Live
 from rich.table import Table
 
 import reconfig
-from benchmarks.harness import files, folder, machine, plots, report, statistics, unit
+from benchmarks.harness import cluster, files, folder, machine, plots, report, statistics, unit
 from benchmarks.harness.data import Dataset
 from benchmarks.harness.options import SweepOptions
 from benchmarks.harness.plots import Point
@@ -62,7 +62,6 @@ def run(sweep: Sweep, options: SweepOptions, runner: Runner | None = None) -> Pa
         ReconfigError: One of its subclasses, for data, networks and folders that cannot be used. A ``SweepError``
             where some units failed: the results of the others have been written by then.
     """
-    runner = runner or on_ray
     out = options.out
     folder.check(out, options.resume)
     dataset = unit.load(sweep.data)
@@ -75,6 +74,9 @@ def run(sweep: Sweep, options: SweepOptions, runner: Runner | None = None) -> Pa
     units = unit.units({each.folder: each.network for each in configurations}, sweep, out)
     everything = [each for column in zip(*units.values(), strict=True) for each in column]  # a seed before the next
     waiting = [each for each in everything if each.outcome() is None]
+    if runner is None and waiting and options.address is not None:
+        _ray()
+        cluster.check(options.address)
     folder.prepare(out, config, [each.folder for each in everything])
 
     console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
@@ -83,7 +85,8 @@ def run(sweep: Sweep, options: SweepOptions, runner: Runner | None = None) -> Pa
         f" {len(everything) - len(waiting)} of {len(everything)} trainings finished before",
         soft_wrap=True,
     )
-    failed = _watch(waiting, everything, sweep, console, runner(waiting, options) if waiting else iter(()))
+    ended = (runner or on_ray)(waiting, options) if waiting else iter(())
+    failed = _watch(waiting, everything, sweep, console, ended)
     results = _write(sweep, configurations, units, plans, dataset, out, console)
     if failed:
         some = "; ".join(f"{each.name}: {error}" for each, error in list(failed.items())[:5])
@@ -349,7 +352,7 @@ def _table(
     first = configurations[0].folder
     for each in configurations:
         runs = outcomes[each.folder]
-        row = [each.name, f"{runs[0].params:,}", f"{runs[0].flops / 1e9:.3g} G"]
+        row = [each.name, f"{runs[0].params:,}", f"{runs[0].flops / 1e6:,.2f} M"]
         row += [str(statistics.summary(report.values(runs, column))) for column in columns]
         if tested:
             pair = (first, each.folder)

@@ -20,7 +20,7 @@ import torch
 from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, nn
 
-from benchmarks.harness import files
+from benchmarks.harness import files, trackers
 from benchmarks.harness.attacks import ATTACKS, perturb
 from benchmarks.harness.data import Split, augment
 from benchmarks.harness.evaluate import SELECTION, accuracy
@@ -262,8 +262,7 @@ class Training:
         state.epoch, state.step, state.loss, state.correct = state.epoch + 1, 0, 0.0, 0
         self._save()
         self._save_best()
-        place = "/".join(self.folder.parts[-2:])  # with the seed's folder, where there are several
-        self.machine.accelerator.log({f"{place}/{name}": value for name, value in row.items()}, row["epoch"])
+        trackers.log(self.machine.accelerator, self.folder, row)
         self.watcher.epoch(row, self.steps)
 
     @property
