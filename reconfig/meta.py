@@ -15,13 +15,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 aten = torch.ops.aten
 Rule = Callable[..., Any]
 _RULES: dict[Any, Rule] = {}
 _CALLS: dict[Any, Rule] = {}
+_TENSORS = (Tensor, nn.Parameter)
 _NUMBERS = {"negative_slope", "alpha", "min_val", "max_val", "beta", "threshold", "approximate"}
 
 
@@ -47,8 +48,9 @@ def answer(call: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         return rule(*args, **kwargs)
 
 
-def _plain(tensor: object) -> bool:
-    return isinstance(tensor, Tensor) and tensor.is_meta and tensor.is_contiguous()
+def _plain(tensor: Any) -> bool:
+    """A subclass of tensors may do as it likes with a call."""
+    return type(tensor) in _TENSORS and tensor.is_meta and tensor.is_contiguous()
 
 
 def _new(like: Tensor, shape: Any = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Prove a rewritten skeleton: capture it again and compare every dimension with what the plan says it is."""
+"""Prove a rewritten skeleton: run it as the original was, and compare every dimension with what the plan says it is."""
 
 from __future__ import annotations
 
