@@ -3,7 +3,7 @@
 Runs "10-10-4" over the torchvision and timm models of zoo.json. Every model gets a time limit in a process of its own
 that a crash or a time-out loses and replaces. What is judged is seen by forward hooks on convolutions and by real runs,
 not by what the plan says: which convolutions changed, by what ratio, whether the result runs and trains, whether the
-caller's model is as it was. Writes results/zoo.csv, one row a model, and a summary beside it.
+caller's model is as it was. Writes zoo.csv, one row a model, and a summary beside it.
 
     python benchmarks/zoo.py
     python benchmarks/zoo.py --gamma 1.5
@@ -28,6 +28,8 @@ from benchmarks.judging.summary import summary
 from benchmarks.judging.table import Table
 from benchmarks.judging.workers import run
 
+ROOT = Path(__file__).resolve().parent.parent
+
 
 @dataclass(frozen=True)
 class Options:
@@ -49,8 +51,14 @@ class Options:
     """Seconds that torch-pruning may take, likewise."""
     resume: bool = False
     """Go on with the table that an interrupted run left."""
-    out: Path = Path(__file__).resolve().parent / "results"
-    """Folder for the tables."""
+    out: Path | None = None
+    """Folder for the tables; benchmarks/results for the whole list, runs/zoo for a part of it, where left out."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the tables go: those of a part do not take the place of the whole list's."""
+        whole = not self.only and self.source == "all"
+        return self.out or (ROOT / "benchmarks" / "results" if whole else ROOT / "runs" / "zoo")
 
 
 def main(options: Options) -> int:
@@ -58,7 +66,7 @@ def main(options: Options) -> int:
     console = Console()
     chosen = entries(options.only, options.source)
     name = "zoo" if options.gamma == 1 else f"zoo-gamma{options.gamma:g}"
-    table = Table(options.out / f"{name}.csv", options.resume)
+    table = Table(options.folder / f"{name}.csv", options.resume)
     done = {(row.source, row.name): row for row in table.held}
     left = [entry for entry in chosen if (entry.source, entry.name) not in done]
     found = run(
@@ -72,9 +80,9 @@ def main(options: Options) -> int:
     )
     done |= {(row.source, row.name): row for row in found}
     rows = [done[entry.source, entry.name] for entry in chosen]
-    (options.out / f"{name}.md").write_text(summary(rows))
+    (options.folder / f"{name}.md").write_text(summary(rows))
     console.print(
-        f"{sum(row.right for row in rows)} of {len(rows)} right; see {options.out / name}.md", highlight=False
+        f"{sum(row.right for row in rows)} of {len(rows)} right; see {options.folder / name}.md", highlight=False
     )
     return 0 if all(row.right for row in rows) else 1
 

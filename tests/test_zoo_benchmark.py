@@ -17,6 +17,7 @@ from benchmarks.judging.summary import summary
 from benchmarks.judging.table import Table
 from benchmarks.judging.widths import judge_widths, near
 from benchmarks.judging.workers import Worker
+from benchmarks.zoo import Options
 
 pytest.importorskip("torchvision")
 pytest.importorskip("timm")
@@ -132,6 +133,18 @@ def test_a_lost_process_loses_one_model() -> None:
 def test_an_unknown_name_is_an_error() -> None:
     with pytest.raises(SystemExit, match=r"not in zoo\.json: resnet19"):
         entries(("resnet19",))
+
+
+def test_a_name_that_does_not_come_from_there_is_an_error() -> None:
+    with pytest.raises(SystemExit, match="none of convnext_atto comes from torchvision: leave --source out"):
+        entries(("convnext_atto",), "torchvision")
+
+
+def test_a_part_of_the_list_does_not_overwrite_the_whole_lists_table(tmp_path: Path) -> None:
+    whole = Options().folder
+    assert (whole / "zoo.csv").exists()
+    assert whole not in (Options(only=("resnet18",)).folder, Options(source="timm").folder)
+    assert Options(only=("resnet18",), out=tmp_path).folder == tmp_path
 
 
 def test_an_interrupted_table_is_read_back(tmp_path: Path) -> None:

@@ -28,13 +28,16 @@ def entries(only: Sequence[str] = (), source: str = "all") -> list[Entry]:
     """The models of zoo.json, or those asked for.
 
     Raises:
-        SystemExit: where a name is not in the list.
+        SystemExit: where a name is not in the list, or none of them comes from ``source``.
     """
     listed = [Entry(**item) for item in json.loads(LIST.read_text())]
     unknown = set(only) - {entry.name for entry in listed}
     if unknown:
         raise SystemExit(f"error: not in zoo.json: {', '.join(sorted(unknown))}")
-    return [e for e in listed if (not only or e.name in only) and source in ("all", e.source)]
+    chosen = [e for e in listed if (not only or e.name in only) and source in ("all", e.source)]
+    if not chosen:
+        raise SystemExit(f"error: none of {', '.join(only)} comes from {source}: leave --source out, or name others")
+    return chosen
 
 
 def build(entry: Entry) -> nn.Module:
