@@ -423,7 +423,7 @@ class _Repairs:
         repaired = repair(self._reading.bones, structure, captured, mismatch, sizes)
         found = [attribute for attribute in repaired if attribute not in known]
         if found:
-            self.made.extend(found)
+            self.made.extend(sorted(found, key=lambda attribute: (attribute.path, attribute.name)))
             return
         extents = [extent for _, extent in mismatch.changes]
         if not extents:
