@@ -79,7 +79,7 @@ def materialise(
         fill: the real tensor for a name and its meta tensor.
     """
     replace_tensors(bones, fill)
-    sources = dict(original.named_modules(remove_duplicate=False))
+    sources = dict(original.named_modules(remove_duplicate=False))  # a shared module under all of its names
     for path, module in modules_of(bones).items():
         source = sources[origin(path, edits)]
         module.training = source.training

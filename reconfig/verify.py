@@ -66,8 +66,8 @@ class _Follower(CallWatcher):
         super().__init__(original.inputs[0].device)
         self._values, self._lengths = structure.values, lengths
         # What indexes a tuple was recorded beside the call that gave the tuple.
-        calls = (node for node in original.nodes if node.op == "call_function" and node.target is not operator.getitem)
-        self._left = list(reversed(list(calls)))
+        calls = [node for node in original.nodes if node.op == "call_function" and node.target is not operator.getitem]
+        self._left = calls[::-1]
         self._lost = False
 
     @property
@@ -168,7 +168,7 @@ def repair(
 ) -> tuple[Attribute, ...]:
     """Numbers that modules keep and that explain the mismatch: the same attribute for all calls from the same line.
 
-    None means that the number is written in the code, so the widths must stay as they are. The order is the calls':
+    An empty tuple means that the number is written in the code, so the widths must stay. The order is the calls':
     where a number could follow two widths, the later one counts, so plans would differ if it were a set's.
     """
     lengths = _Lengths(structure, sizes)

@@ -300,13 +300,7 @@ def _perturbed(draw: st.DrawFn, strategy: st.SearchStrategy[Arguments]) -> Argum
     return (*args[:place], other, *args[place + 1 :]), kwargs
 
 
-CALLS = {
-    f"{rule.__name__ if hasattr(rule, '__name__') else 'convolution'}-{index}-{call.__name__}": call
-    for index, (call, rule) in enumerate(meta._CALLS.items())
-}
-
-
-@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("call", meta._CALLS, ids=lambda call: call.__name__)
 def test_an_answer_is_what_torch_gives(call: Any) -> None:
     @given(_perturbed(arguments_of(call)))
     @settings(max_examples=30, deadline=None, database=None)
