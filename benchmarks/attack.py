@@ -13,21 +13,18 @@ from __future__ import annotations
 
 import logging
 import sys
-from pathlib import Path
 
 import tyro
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # recipes and harness are not installed
-
-from benchmarks.harness import command
-from benchmarks.harness.options import AttackOptions
+from reconfig.harness import command
+from reconfig.harness.options import AttackOptions
 
 
 def main() -> int:
     """Attack what the command line asks for; the exit code."""
     options = tyro.cli(AttackOptions, description=__doc__)
 
-    from benchmarks.harness import later  # only now, so that --help does not wait for torch
+    from reconfig.harness.studies import attack_later as later  # only now, so that --help does not wait for torch
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("auto-attack").setLevel(logging.WARNING)

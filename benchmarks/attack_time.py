@@ -10,21 +10,17 @@ kept, as a plain ``loss.backward()`` leaves them, in turns in one process, and p
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import tyro
 from torch import Tensor, nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # recipes and harness are not installed
-
 import reconfig.zoo
-from benchmarks.harness.attacks import NORMS, cross_entropy, perturb
-from recipes.experiment import Attack, Threat
+from reconfig.harness.attacks.engine import NORMS, cross_entropy, perturb
+from reconfig.harness.experiment import Attack, Threat
 
 
 @dataclass(frozen=True)

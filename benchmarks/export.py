@@ -16,9 +16,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # recipes and harness are not installed
-
-from benchmarks.harness import command
+from reconfig.harness import command
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,8 @@ def export(options: Options) -> list[str]:
         ReconfigError: One of its subclasses, for a run or network that cannot be exported; nothing is written then.
     """
     import reconfig
-    from benchmarks.harness import checkpoints, leaderboard
+    from reconfig.harness import checkpoints
+    from reconfig.harness.studies import leaderboard
 
     result = _result(options.run)
     config = checkpoints.read_config(options.run / "config.json")
@@ -90,8 +89,8 @@ def export(options: Options) -> list[str]:
 
 
 def _result(run: Path) -> dict[str, Any]:
-    from benchmarks.harness import files
     from reconfig import ExportError
+    from reconfig.harness import files
 
     if not (run / "result.json").is_file():
         raise ExportError(f"{run} holds no result.json, so no finished run; end it with benchmarks/run.py ... --resume")
@@ -100,10 +99,10 @@ def _result(run: Path) -> dict[str, Any]:
 
 def _measured(folder: Path, checkpoint: str) -> tuple[dict[str, float], int]:
     """The checkpoint's scores, and the number of images that AutoAttack was run on."""
-    from benchmarks.harness import files, verdicts
-    from benchmarks.harness.evaluate import VERDICTS
-    from benchmarks.harness.unit import read_outcome
     from reconfig import ExportError
+    from reconfig.harness import files, verdicts
+    from reconfig.harness.jobs.job import read_outcome
+    from reconfig.harness.measuring.evaluate import VERDICTS
 
     outcome = read_outcome(folder)
     try:

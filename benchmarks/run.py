@@ -20,12 +20,10 @@ from typing import Annotated
 
 import tyro
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # recipes and harness are not installed
-
-from benchmarks.harness import command
-from benchmarks.harness.options import Options
 from recipes import discover
-from recipes.experiment import Experiment
+from reconfig.harness import command
+from reconfig.harness.experiment import Experiment
+from reconfig.harness.options import Options
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ def main() -> int:
     }
     wanted = tyro.extras.overridable_config_cli(choices, description=__doc__)
 
-    from benchmarks.harness import study  # only now, so that --help does not wait for torch
+    from reconfig.harness.studies import comparison as study  # only now, so that --help does not wait for torch
 
     again = [] if wanted.options.resume else ["--resume"]
     return command.finish(lambda: study.run(wanted.experiment, wanted.options), *again)

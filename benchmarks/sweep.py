@@ -19,11 +19,10 @@ from typing import Annotated
 
 import tyro
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # recipes and harness are not installed
-
-from benchmarks.harness import command
-from benchmarks.harness.options import SweepOptions
-from recipes.sweeps import SWEEPS, Sweep
+from recipes.sweeps import SWEEPS
+from reconfig.harness import command
+from reconfig.harness.options import SweepOptions
+from reconfig.harness.sweep import Sweep
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ def main() -> int:
     }
     wanted = tyro.extras.overridable_config_cli(choices, description=__doc__)
 
-    from benchmarks.harness import sweep  # only now, so that --help does not wait for torch
+    from reconfig.harness.studies import sweeping as sweep  # only now, so that --help does not wait for torch
 
     again = [] if wanted.options.resume else ["--resume"]
     return command.finish(lambda: sweep.run(wanted.sweep, wanted.options), *again)

@@ -11,7 +11,6 @@ added after another. All ways are timed in turns in one process, so that whateve
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -30,16 +29,15 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms import v2
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # recipes and harness are not installed
-
 import reconfig.zoo
 from benchmarks.attack_time import keep_parameter_gradients
-from benchmarks.harness import files, machine
-from benchmarks.harness.data import Split, as_floats, augment
-from benchmarks.harness.machine import Machine
-from benchmarks.harness.randomness import generator
-from benchmarks.harness.train import Training
-from recipes.experiment import Attack, Compute, Setting, Threat, Train
+from reconfig.harness import files
+from reconfig.harness.data.dataset import Split, as_floats, augment
+from reconfig.harness.experiment import Attack, Compute, Setting, Threat, Train
+from reconfig.harness.machine import machine
+from reconfig.harness.machine.machine import Machine
+from reconfig.harness.randomness import generator
+from reconfig.harness.training.training import Training
 
 Step = Callable[[], object]
 """Makes one step of training."""

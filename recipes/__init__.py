@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 
-from recipes.experiment import Experiment
+from reconfig.harness.experiment import Experiment
 
 Recipe = Callable[[], Experiment]
 
@@ -23,7 +23,7 @@ def discover() -> dict[str, Recipe]:
     """
     recipes: dict[str, Recipe] = {}
     for name in sorted(module.name for module in pkgutil.iter_modules(__path__)):
-        if name in ("experiment", "sweeps"):
+        if name == "sweeps":
             continue
         recipe = getattr(importlib.import_module(f"{__name__}.{name}"), name, None)
         if not callable(recipe):

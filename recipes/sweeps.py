@@ -1,19 +1,18 @@
 """The explorations of Huang et al. (2021, section 4) as values: which networks, and what the paper says of them.
 
-Like ``experiment``, nothing here imports torch. A sweep is a ``Setting`` (how every network is trained and measured)
-and makes its ``Configuration``s; ``benchmarks/sweep.py`` runs them.
+``benchmarks/sweep.py`` runs them. Nothing here imports torch.
 """
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import ClassVar, Literal
 
-from recipes.experiment import Evaluate, Network, Setting
+from reconfig.harness.experiment import Network
+from reconfig.harness.sweep import Compare, Configuration, Reported, Sweep
 
 DEPTHS = (1, 3, 5, 7, 9)
 """Blocks of a stage in the grid search (section 4.1)."""
@@ -21,18 +20,6 @@ WIDTHS = (2, 4, 6, 8, 10)
 """Widths of a stage, in tenths (section 4.2)."""
 GAMMAS = (0.25, 0.5, 1.0, 1.5, 2.0)
 """Table 1."""
-
-
-@dataclass(frozen=True)
-class Reported:
-    """What the paper reports of a configuration of WRN-34-10: accuracies in % at the best checkpoint, SAT, CIFAR-10."""
-
-    params_m: float | None = None
-    """Millions of parameters."""
-    clean: float | None = None
-    pgd20: float | None = None
-    about: bool = False
-    """The accuracy is from the text, which rounds it to whole %; figures 1 to 3 print no numbers that we have."""
 
 
 REPORTED = {
@@ -47,48 +34,6 @@ REPORTED = {
     ("w10-10-4", 2.0): Reported(68.12, 88.12, 55.35),
 }
 """(rule, gamma) of wrn34_10 -> what the paper reports."""
-
-
-@dataclass(frozen=True)
-class Configuration:
-    """One network of a sweep, and where it stands in the figure."""
-
-    name: str
-    """In tables and figures."""
-    network: Network
-    places: tuple[tuple[str, float], ...]
-    """(panel, position on its axis): the standard network stands in the panel of every stage."""
-    reported: Reported | None = None
-
-    @property
-    def folder(self) -> str:
-        """The name as that of a folder."""
-        return self.name.replace(" ", "_").replace("γ", "gamma")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sweep(Setting):
-    """Networks trained and measured alike."""
-
-    title: ClassVar[str]
-    axis: ClassVar[str] = ""
-    """What the positions of the figure are."""
-    figure: ClassVar[Literal["scatter", "panels", "line", "grid", "ranking"]]
-
-    evaluate: Evaluate = field(default_factory=lambda: Evaluate(attacks=("pgd20",)))
-    limit: int | None = None
-    """Only the first so many configurations. A later run with --resume may raise it."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.limit is not None and self.limit < 1:
-            raise ValueError(f"limit must be at least 1, not {self.limit}")
-        if "pgd20" not in self.evaluate.attacks:
-            raise ValueError("evaluate.attacks must have pgd20: it is what a sweep compares networks by")
-
-    def configurations(self) -> Iterator[Configuration]:
-        """The networks, in the order in which they are trained, whatever the limit."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,56 +133,6 @@ class DepthWidth(Exploration):
         """See ``Sweep``."""
         for depths, width in product(self.depths or most_robust(self.grid, 5), self.widths):
             yield self._one(f"d{depths} w10-10-{width:g}", (f"d{depths}", width))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Compare(Sweep):
-    """Any two or more networks at the parameters or FLOPs of the first."""
-
-    title = "Comparison"
-    figure = "ranking"
-
-    variants: tuple[str, ...] = ("wrn34_10", "wrn34_10 10-10-4")
-    """Each a factory of reconfig.zoo, perhaps a rule, perhaps gamma=NUMBER: "wrn34_10 d7-9-3 w10-10-4 gamma=0.5"."""
-    budget: Literal["params", "flops", "none"] = "params"
-    """What the others are scaled to have as much of as the first; none takes them as they are."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        networks = [read_variant(variant) for variant in self.variants]
-        if len(set(networks)) < max(2, len(networks)):
-            raise ValueError(f"variants must be two or more that differ, not {', '.join(self.variants)}")
-        if self.budget != "none":
-            for text, network in zip(self.variants[1:], networks[1:], strict=True):
-                if network.gamma != 1:
-                    raise ValueError(f"variant {text!r} gives a gamma, which --budget {self.budget} solves for")
-
-    def configurations(self) -> Iterator[Configuration]:
-        """See ``Sweep``. These are as written; ``benchmarks.harness.sweep`` solves for the budget."""
-        for variant in self.variants:
-            network = read_variant(variant)
-            yield Configuration(network.name, network, (("", 0.0),))
-
-
-def read_variant(text: str) -> Network:
-    """The network that ``text`` writes: a factory, a rule, and gamma=NUMBER, of which only the first has to be there.
-
-    Raises:
-        ValueError: If there is no factory, or gamma is no number.
-    """
-    factory, *words = text.split() or [""]
-    if not factory:
-        raise ValueError('a variant is a factory and perhaps a rule, such as "wrn34_10 10-10-4"; this one is empty')
-    network = Network(factory)
-    rule = [word for word in words if not word.startswith("gamma=")]
-    for word in words:
-        if word.startswith("gamma="):
-            try:
-                network = replace(network, gamma=float(word.removeprefix("gamma=")))
-            except ValueError:
-                raise ValueError(f"{word!r} in variant {text!r} is no number; write gamma=0.5") from None
-    standard = "10-10-10" if network.gamma != 1 else None  # gamma scales what a rule leaves
-    return replace(network, rule=" ".join(rule) or standard)
 
 
 def most_robust(results: Path, count: int) -> tuple[str, ...]:

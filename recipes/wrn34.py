@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recipes.experiment import Experiment, Network, PaperRow
+from reconfig.harness.experiment import Experiment, Network, PaperRow
 
 
 def wrn34() -> Experiment:

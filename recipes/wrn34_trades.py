@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from recipes.experiment import TRAINING, Experiment, PaperRow
 from recipes.wrn34 import wrn34
+from reconfig.harness.experiment import TRAINING, Experiment, PaperRow
 
 
 def wrn34_trades() -> Experiment:

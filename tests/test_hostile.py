@@ -28,12 +28,13 @@ from safetensors.torch import save_file
 
 import reconfig
 from benchmarks import run
-from benchmarks.harness import checkpoints, files, study
-from benchmarks.harness.data import load
-from benchmarks.harness.options import Options
-from benchmarks.harness.pickles import read_arrays
 from recipes.demo import demo
 from reconfig import Plan, ReconfigError, zoo
+from reconfig.harness import checkpoints, files
+from reconfig.harness.data.dataset import load
+from reconfig.harness.data.pickles import read_arrays
+from reconfig.harness.options import Options
+from reconfig.harness.studies import comparison as study
 
 Case = tuple[Callable[[], object], str]
 CASES: dict[str, Callable[[], Case]] = {}

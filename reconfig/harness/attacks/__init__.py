@@ -1,0 +1,1 @@
+"""Attacks on images: the projected-gradient engine, and AutoAttack in shards that resume."""

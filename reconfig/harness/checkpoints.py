@@ -1,0 +1,107 @@
+"""Networks and experiments read back from the folder of a run."""
+
+from __future__ import annotations
+
+import types
+from dataclasses import fields, is_dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+from torch import nn
+
+import reconfig
+import reconfig.zoo
+from reconfig.harness import files
+from reconfig.harness.experiment import Setting
+from reconfig.harness.files import CheckpointError
+
+
+def find(path: Path) -> list[Path]:
+    """The checkpoints at ``path``: itself, or all best.pt and last.pt of the run or network in that folder.
+
+    Raises:
+        CheckpointError: If there are none.
+    """
+    if path.is_file():
+        return [path]
+    found = sorted(file for name in ("best", "last") for file in path.rglob(f"{name}.pt"))
+    if not found:
+        raise CheckpointError(
+            f"{path} holds no best.pt or last.pt; give the folder of a run, of a network, or a .pt file"
+        )
+    return found
+
+
+def load_network(path: Path, classes: int) -> nn.Module:
+    """The network of a checkpoint, in its variant's shape, with its weights, on the CPU.
+
+    ``config.json`` and ``plan.json`` are looked for in the folders above the checkpoint.
+
+    Raises:
+        CheckpointError: If the checkpoint is damaged, lies in no run, or is of another network or number of classes.
+    """
+    saved = files.load_checkpoint(path)
+    plan_file = _above(path, "plan.json")
+    name = read_config(path)[plan_file.parent.name]["factory"]
+    try:
+        plan = reconfig.Plan.from_json(plan_file.read_text(encoding="utf-8"))
+        model = plan.apply(getattr(reconfig.zoo, name)(num_classes=classes))
+        model.load_state_dict(saved["model"])
+    except (reconfig.PlanError, KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path} is not of the network in {path.parent} with {classes} classes: {files.reason(error)}"
+        ) from error
+    return model
+
+
+def run_of(path: Path) -> Path:
+    """The folder of the run that ``path`` lies in.
+
+    Raises:
+        CheckpointError: If it lies in none.
+    """
+    return _above(path, "config.json").parent
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The config.json of the run that ``path`` lies in.
+
+    Raises:
+        CheckpointError: If it lies in none, or the file is damaged.
+    """
+    return files.read_json(_above(path, "config.json"))
+
+
+def read_setting(config: dict[str, Any]) -> Setting:
+    """The setting that a run was begun with, from its config.json.
+
+    Raises:
+        CheckpointError: If a field is missing or has a bad value.
+    """
+    try:
+        return _decoded(Setting, config)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"config.json is not of this version: {files.reason(error)}") from error
+
+
+def _above(path: Path, name: str) -> Path:
+    for folder in path.absolute().parents:
+        if (folder / name).exists():
+            return folder / name
+    raise CheckpointError(f"{path} lies in no run: there is no {name} in the folders above it")
+
+
+def _decoded(kind: Any, value: Any) -> Any:
+    """``value``, as JSON has it, as the type that a field is annotated with."""
+    if get_origin(kind) is Annotated:
+        return _decoded(get_args(kind)[0], value)
+    if get_origin(kind) in (Union, types.UnionType):
+        inner = [choice for choice in get_args(kind) if choice is not type(None)]
+        return None if value is None else _decoded(inner[0], value)
+    if get_origin(kind) is tuple:
+        return tuple(_decoded(get_args(kind)[0], item) for item in value)
+    if isinstance(kind, type) and is_dataclass(kind):
+        hints = get_type_hints(kind, include_extras=True)
+        return kind(**{field.name: _decoded(hints[field.name], value[field.name]) for field in fields(kind)})
+    return Fraction(value) if kind is Fraction else value

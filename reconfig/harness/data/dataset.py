@@ -1,0 +1,203 @@
+"""A data set as two tensors, and random crops and flips of them where they lie.
+
+The images stay as uint8 on the device (50,000 of 32x32 are 150 MB), so there are no loader processes and no
+copies to wait for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from reconfig.harness.data.layouts import LAYOUTS, Arrays, read_extra
+from reconfig.harness.files import DataError
+from reconfig.harness.randomness import generator
+
+ENVIRONMENT = "RECONFIG_DATA"
+_HELP = """\
+Get CIFAR-10 with
+  python -c "from torchvision.datasets import CIFAR10; CIFAR10('data', download=True)"
+and give --data data, or try --data digits, which comes with scikit-learn"""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images [N, C, H, W] as uint8 and their labels [N] as int64, on one device."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, rows: Tensor | slice) -> Split:
+        return Split(self.images[rows], self.labels[rows])
+
+    def joined(self, other: Split) -> Split:
+        """The images of both, one after the other."""
+        return Split(torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels]))
+
+    def to(self, device: torch.device) -> Split:
+        """The same split on another device."""
+        return Split(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Training and test images."""
+
+    name: str
+    """Layout and folder, as reports show it."""
+    classes: int
+    train: Split
+    test: Split
+    extra: Split | None = None
+    """More training images, with labels that may be a network's answers."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        _, channels, height, width = self.train.images.shape
+        return channels, height, width
+
+    def fingerprint(self) -> str:
+        """A digest of every pixel and label, in order: the same data gives the same text wherever it lies."""
+        digest = hashlib.sha256(repr(self.shape).encode())
+        for split in (self.train, self.test, *([] if self.extra is None else [self.extra])):
+            for tensor in (split.images, split.labels):
+                digest.update(tensor.cpu().numpy().data)
+        return digest.hexdigest()[:16]
+
+
+def load(
+    path: str | None, train_limit: int | None = None, test_limit: int | None = None, extra: str | None = None
+) -> Dataset:
+    """The data set at ``path``, else at the environment variable RECONFIG_DATA.
+
+    ``path`` is a folder in one of the layouts of ``readers.LAYOUTS``, or the word digits (scikit-learn's
+    1,797 scans, enlarged from 8x8 to 32x32). Limits keep the first so many images. ``extra`` is a file that
+    ``readers.read_extra`` knows.
+
+    Raises:
+        DataError: If there is nothing, or what is there is empty, damaged or of the wrong shape; the
+            message names it.
+    """
+    dataset = _load(path, train_limit, test_limit)
+    return dataset if extra is None else with_extra(dataset, extra)
+
+
+def _load(path: str | None, train_limit: int | None, test_limit: int | None) -> Dataset:
+    place = path or os.environ.get(ENVIRONMENT)
+    if not place:
+        raise DataError(f"no data: neither --data nor the environment variable {ENVIRONMENT} is set.\n{_HELP}")
+    if place == "digits":
+        return _checked("digits (scikit-learn, 8x8 scaled to 32x32)", *_digits(train_limit, test_limit))
+    folder = Path(place).expanduser()
+    if not folder.is_dir():
+        kind = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise DataError(f"the data folder {folder} {kind}.\n{_HELP}")
+    for layout in LAYOUTS:
+        found = layout.find(folder)
+        if found is not None:
+            train = layout.read(found, "train", train_limit)
+            test = layout.read(found, "test", test_limit)
+            return _checked(f"{folder.resolve().name} ({layout.name})", train, test)
+    looked = "; ".join(f"{layout.sign} ({layout.name})" for layout in LAYOUTS)
+    raise DataError(f"{folder} holds no known data set. Looked for: {looked}.\n{_HELP}")
+
+
+def with_extra(dataset: Dataset, path: str) -> Dataset:
+    """``dataset`` with the images of the file ``path`` as its extra ones: see ``readers.read_extra``.
+
+    Raises:
+        DataError: If the file cannot be read, or its images or labels do not fit the data set's.
+    """
+    extra = _tensors(read_extra(Path(path).expanduser()))
+    size, wanted = (f"{shape[2]}x{shape[1]}" for shape in (extra.images.shape[1:], dataset.shape))
+    if size != wanted:
+        raise DataError(f"{path}: the extra images have {size} pixels, those of {dataset.name} {wanted}")
+    low, high = int(extra.labels.min()), int(extra.labels.max())
+    if low < 0 or high >= dataset.classes:
+        raise DataError(
+            f"{path}: the extra images have labels from {low} to {high},"
+            f" but {dataset.name} has {dataset.classes} classes, 0 to {dataset.classes - 1}"
+        )
+    return replace(dataset, extra=extra)
+
+
+def hold_out(split: Split, size: int, seed: int) -> tuple[Split, Split]:
+    """``split`` without ``size`` images drawn at random, and those images.
+
+    Raises:
+        DataError: If nothing would be left.
+    """
+    if size >= len(split):
+        raise DataError(f"data.hold_out is {size}, but there are only {len(split)} training images")
+    order = torch.randperm(len(split), generator=generator("cpu", "hold out", seed)).to(split.labels.device)
+    return split[order[size:]], split[order[:size]]
+
+
+def as_floats(images: Tensor) -> Tensor:
+    """uint8 images as floats in [0, 1]; the paper's networks take them as they are, without normalisation."""
+    return images.float().div_(255)
+
+
+def augment(images: Tensor, padding: int, flip: bool, generator: torch.Generator) -> Tensor:
+    """Each uint8 image [N, C, H, W] padded with black, cropped back at a random place, mirrored at random."""
+    count, channels, height, width = images.shape
+    device = images.device
+    padded = F.pad(images, (padding,) * 4)
+    top, left = torch.randint(0, 2 * padding + 1, (2, count, 1), device=device, generator=generator)
+    rows = top + torch.arange(height, device=device)
+    columns = left + torch.arange(width, device=device)
+    if flip:
+        mirrored = torch.rand(count, 1, device=device, generator=generator) < 0.5
+        columns = torch.where(mirrored, columns.flip(1), columns)
+    image = torch.arange(count, device=device).view(-1, 1, 1, 1)
+    channel = torch.arange(channels, device=device).view(1, -1, 1, 1)
+    return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def _digits(train_limit: int | None, test_limit: int | None) -> tuple[Arrays, Arrays]:
+    from sklearn.datasets import load_digits
+
+    scans = load_digits()
+    small = torch.from_numpy(scans.images).float().mul(255 / 16).unsqueeze(1)  # grey levels 0 to 16
+    large = F.interpolate(small, size=(32, 32), mode="bilinear", align_corners=False).round().to(torch.uint8)
+    images, labels = large.expand(-1, 3, -1, -1).numpy(), scans.target.astype(np.int64)
+    fifth = np.arange(len(labels)) % 5 == 4  # every fifth is a test image, so that all writers are in both
+    train, test = np.flatnonzero(~fifth)[:train_limit], np.flatnonzero(fifth)[:test_limit]
+    return Arrays(images[train], labels[train]), Arrays(images[test], labels[test])
+
+
+def _checked(name: str, train: Arrays, test: Arrays) -> Dataset:
+    """The arrays as a data set, if they are one."""
+    for split, arrays in (("train", train), ("test", test)):
+        if len(arrays.labels) == 0:
+            raise DataError(f"{name}: the {split} split is empty")
+        if arrays.labels.min() < 0:
+            least = arrays.labels.min()
+            raise DataError(f"{name}: the {split} split has the label {least}; classes count from 0")
+    if train.images.shape[1:] != test.images.shape[1:]:
+        sizes = [f"{arrays.images.shape[3]}x{arrays.images.shape[2]}" for arrays in (train, test)]
+        raise DataError(f"{name}: training images have {sizes[0]} pixels and test images {sizes[1]}")
+    classes = int(train.labels.max()) + 1
+    if classes < 2:
+        raise DataError(f"{name}: the train split has one class; at least two are needed")
+    if test.labels.max() >= classes:
+        raise DataError(
+            f"{name}: the test split has the label {test.labels.max()},"
+            f" but the training images read have only 0 to {classes - 1}"
+        )
+    return Dataset(name, classes, train=_tensors(train), test=_tensors(test))
+
+
+def _tensors(arrays: Arrays) -> Split:
+    return Split(torch.from_numpy(arrays.images.copy()), torch.from_numpy(arrays.labels.copy()))

@@ -1,0 +1,1 @@
+"""One network trained and measured in a folder: what comparisons and sweeps are made of."""

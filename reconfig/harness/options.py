@@ -1,0 +1,91 @@
+"""How to run an experiment, as opposed to what it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from reconfig.harness.experiment import Compute, Evaluate, Measured
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where and how to run; nothing here changes the result."""
+
+    out: Path
+    """Folder for everything the run writes."""
+    resume: bool = False
+    """Go on with what an earlier run of the same command left in --out."""
+    save_every: float = 120.0
+    """Seconds between checkpoints within an epoch; the end of an epoch is always saved."""
+    tracker: str = "tensorboard"
+    """A tracker of accelerate's that logs each epoch as well: tensorboard, wandb, mlflow, trackio, or none. It writes
+    into logs/ under --out unless its own environment variables say otherwise. A run that is killed may leave wandb and
+    trackio without the epochs of its last seconds; metrics.jsonl has them all."""
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """Where and how to run a sweep, with Ray; nothing here changes the result."""
+
+    out: Path
+    """Folder for everything the sweep writes. On a cluster every machine has to see it under this name."""
+    resume: bool = False
+    """Go on with what an earlier run of the same command left in --out; what is finished is not done again."""
+    save_every: float = 120.0
+    """Seconds between checkpoints within an epoch; the end of an epoch is always saved."""
+    address: str | None = None
+    """Address of a Ray cluster, such as auto or ray://HOST:10001; without it Ray is started on this machine."""
+    gpus_per_run: float | None = None
+    """GPUs for one training: 0.25 puts four on a GPU. Without it, 1 where this machine has a GPU, else 0."""
+    cpus_per_run: int = 1
+    """CPU cores for one training."""
+    cpus: int | None = None
+    """Cores that a Ray started here may use together; all of them without it."""
+
+    def __post_init__(self) -> None:
+        for name in ("cpus_per_run", "cpus"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+        if self.gpus_per_run is not None and not self.gpus_per_run >= 0:
+            raise ValueError(f"gpus_per_run must be at least 0, not {self.gpus_per_run}")
+
+
+@dataclass(frozen=True)
+class AttackOptions:
+    """What of a finished run to attack, and how."""
+
+    path: Annotated[Path, tyro.conf.Positional]
+    """The folder of a finished run or of one of its networks, or a checkpoint (best.pt, last.pt)."""
+    attacks: tuple[Measured, ...] = ("aa",)
+    """What to measure."""
+    images: int | None = None
+    """Only the first so many test images."""
+    source: str | None = None
+    """The checkpoint on which the transfer attack makes its images."""
+    data: str | None = None
+    """Where the run's images lie now, if not where they were."""
+    batch: int | None = None
+    """Images attacked at once, if not as many as in the run."""
+    shard: int | None = None
+    """Images after which AutoAttack saves what it found, if not as many as in the run."""
+    compute: Compute = field(default_factory=Compute)
+    """Where; not what the run was trained on."""
+
+    def __post_init__(self) -> None:
+        self.evaluate(Evaluate())  # what it refuses is refused here
+
+    def evaluate(self, run: Evaluate) -> Evaluate:
+        """How to measure: as the run did, except for what was asked for."""
+        return replace(
+            run,
+            attacks=self.attacks,
+            source=self.source,
+            aa_images=self.images,
+            batch=run.batch if self.batch is None else self.batch,
+            aa_shard=run.aa_shard if self.shard is None else self.shard,
+        )

@@ -1,0 +1,1 @@
+"""Tables, figures, tests over seeds and the HTML page."""

@@ -1,0 +1,314 @@
+"""Adversarial training that can be killed at any moment and goes on as if it had not been.
+
+The methods are in ``losses``; everything around them (order, augmentation, optimiser, weight perturbation and
+averaging, checkpoints, selection) is here, and the same for all of them.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate.optimizer import AcceleratedOptimizer
+from torch import Tensor, nn
+
+from reconfig import ReconfigError
+from reconfig.harness import files
+from reconfig.harness.attacks.engine import ATTACKS, perturb
+from reconfig.harness.data.dataset import Split, augment
+from reconfig.harness.experiment import Setting, Train
+from reconfig.harness.files import CheckpointError
+from reconfig.harness.machine import trackers
+from reconfig.harness.machine.machine import Machine
+from reconfig.harness.measuring.evaluate import SELECTION, accuracy
+from reconfig.harness.randomness import derived_seed, generator
+from reconfig.harness.training.methods import METHODS
+from reconfig.harness.training.weight_perturbation import average, perturbed, worst_direction
+
+LossOf = Callable[[nn.Module], tuple[Tensor, Tensor]]
+"""The loss and logits of a network on a batch that is already attacked."""
+
+
+class TrainError(ReconfigError):
+    """Training that cannot begin or go on."""
+
+
+class Watcher(Protocol):
+    """Who is told how training goes."""
+
+    def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
+        """``step`` of ``steps`` steps of ``epoch`` (from 0) are done, with this mean loss, on the device."""
+
+    def epoch(self, row: dict[str, Any], steps: int) -> None:
+        """An epoch of ``steps`` steps ended with these metrics."""
+
+
+@dataclass
+class State:
+    """Where training stands, beside the weights and the momentum."""
+
+    epoch: int = 0
+    """Epochs finished."""
+    step: int = 0
+    """Steps finished of the epoch under way."""
+    loss: float = 0.0
+    """Sum of the losses of these steps."""
+    correct: int = 0
+    """Adversarial training images classified correctly in these steps."""
+    seconds: float = 0.0
+    """Time spent training, over all resumptions."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """The metrics of each epoch."""
+    best: dict[str, Any] | None = None
+    """The row of the history with the best selection accuracy; the earliest of equals."""
+
+
+def learning_rate(train: Train, epoch: float) -> float:
+    """The rate after ``epoch`` epochs, counted from 0; a step's is that at its beginning.
+
+    step: ``lr`` multiplied by ``decay`` at each milestone reached. cosine: lr (1 + cos(pi t)) / 2 at the part t of the
+    training (Loshchilov and Hutter, 2017, eq. 5). cyclic: a triangle with its top in the middle (Smith, 2017).
+    """
+    part = epoch / train.epochs
+    match train.schedule:
+        case "step":
+            return train.lr * train.decay ** sum(epoch >= milestone * train.epochs for milestone in train.milestones)
+        case "cosine":
+            return train.lr * (1 + math.cos(math.pi * part)) / 2
+        case "cyclic":
+            return train.lr * (1 - abs(1 - 2 * part))
+
+
+def check_images(train: Train, counts: Mapping[str, int], processes: int) -> None:
+    """See that the images (``counts``: how many for each use) do for training.
+
+    They have to make at least one batch, which ``processes`` can share equally, and RST needs extra ones.
+
+    Raises:
+        TrainError: If not.
+    """
+    images = counts["train"]
+    if train.method == "rst" and not counts.get("extra"):
+        raise TrainError("rst trains on extra images as well; say with --data.extra where they are")
+    if train.batch > images:
+        raise TrainError(f"train.batch is {train.batch}, but there are only {images} training images")
+    if train.batch % processes:
+        raise TrainError(f"train.batch is {train.batch}, which {processes} processes cannot share equally")
+
+
+class Training:
+    """The training of one network, from the last checkpoint in ``folder``, if any, to the last epoch.
+
+    ``run`` trains ``model`` in place and leaves in ``folder``: ``last.pt`` (model, optimiser, state; also every
+    ``save_every`` seconds within an epoch), ``best.pt`` (the same of the epoch with the best PGD-20 accuracy on
+    ``selection``) and ``metrics.jsonl`` (a row per epoch). Where weights are averaged, the mean is what is measured
+    and what a checkpoint calls its model; the weights under training are beside it.
+
+    With ``extra`` images every batch holds a part of them, drawn with replacement, and an epoch has as many batches
+    as it would without (Carmon et al., 2019).
+
+    Raises:
+        TrainError: If the loss stops being finite, or RST has no extra images.
+        CheckpointError: If the checkpoint is damaged or of another network.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        experiment: Setting,
+        model: nn.Module,
+        images: Split,
+        selection: Split,
+        folder: Path,
+        save_every: float,
+        watcher: Watcher,
+        extra: Split | None = None,
+    ) -> None:
+        train = experiment.train
+        counts = {"train": len(images), "extra": 0 if extra is None else len(extra)}
+        check_images(train, counts, machine.accelerator.num_processes)
+        self.machine, self.experiment = machine, experiment
+        self.images, self.selection = images, selection
+        self.folder, self.save_every, self.watcher = folder, save_every, watcher
+        self.extra = None if extra is None else extra.to(machine.device)
+        self.from_extra = 0 if extra is None else round(train.batch * experiment.data.extra_part)
+        self.steps = len(images) // train.batch
+        self.state = State()
+        self.method = METHODS[train.method]
+        # Attacks use the bare model: through DDP every backward would synchronise gradients for nothing.
+        self.model = machine.place(model)
+        self.mean: nn.Module | None = None
+        if train.average:  # before accelerate ties the model's forward to the model itself
+            self.mean = machine.accelerator.prepare_model(machine.place(deepcopy(model)), evaluation_mode=True)
+        optimizer = torch.optim.SGD(
+            model.parameters(), train.lr, momentum=train.momentum, weight_decay=train.weight_decay
+        )
+        self.network: nn.Module
+        self.optimizer: AcceleratedOptimizer
+        self.network, self.optimizer = machine.accelerator.prepare(self.model, optimizer)
+        self.attack = machine.recorded(self._attack)
+        if (folder / "last.pt").exists():
+            self._restore()
+        self.saved_at = self.resumed_at = time.monotonic()
+        self.seconds_before = self.state.seconds
+
+    def run(self) -> State:
+        """Train to the end; the state there."""
+        while self.state.epoch < self.experiment.train.epochs:
+            self._epoch()
+        return self.state
+
+    def _epoch(self) -> None:
+        state, train, seed = self.state, self.experiment.train, self.experiment.seed
+        order = torch.randperm(len(self.images), generator=generator("cpu", "order", seed, state.epoch))
+        order = order.to(self.machine.device)
+        loss = torch.tensor(state.loss, device=self.machine.device)
+        correct = torch.tensor(state.correct, device=self.machine.device)
+        for step in range(state.step, self.steps):
+            step_loss, step_correct = self.step(self.batch(order, step), step)
+            loss += step_loss
+            correct += step_correct
+            state.step = step + 1
+            self.watcher.step(state.epoch, state.step, self.steps, loss / state.step)
+            if time.monotonic() - self.saved_at >= self.save_every and state.step < self.steps:
+                state.loss, state.correct = loss.item(), int(correct.item())
+                self._save()
+        self._finish_epoch(loss.item() / self.steps, 100 * correct.item() / (self.steps * train.batch))
+
+    def batch(self, order: Tensor, step: int) -> Split:
+        """The images of a step: a part of ``order``, then the extra ones, if any."""
+        count = self.experiment.train.batch - self.from_extra
+        batch = self.images[order[step * count : (step + 1) * count]]
+        if self.extra is None:
+            return batch
+        draws = generator(self.machine.device, "extra", self.experiment.seed, self.state.epoch, step)
+        rows = torch.randint(len(self.extra), (self.from_extra,), device=self.machine.device, generator=draws)
+        return batch.joined(self.extra[rows])
+
+    def step(self, batch: Split, step: int) -> tuple[Tensor, Tensor]:
+        """One step on a whole batch; the loss and the number of correct answers, over all processes."""
+        machine, experiment, train = self.machine, self.experiment, self.experiment.train
+        key = (experiment.seed, self.state.epoch, step)
+        draws = generator(machine.device, "batch", *key)
+        images = machine.floats(augment(batch.images, experiment.data.crop_padding, experiment.data.flip, draws))
+        starts = [self.method.start(images, experiment.threat, draws)] if train.attack.random_start else []
+        images, labels, *starts = (machine.share(tensor) for tensor in (images, batch.labels, *starts))
+
+        # Dropout and drop path draw from the global generator.
+        torch.manual_seed(derived_seed("network", *key, machine.accelerator.process_index))
+        self.network.train()
+        adversarial = self.attack(images, labels, *starts)
+
+        def loss_of(network: nn.Module) -> tuple[Tensor, Tensor]:
+            return self.method.loss(network, images, adversarial, labels, train.beta)
+
+        with self._worst_weights(loss_of):
+            loss, logits = loss_of(self.network)
+            self.optimizer.zero_grad()
+            machine.accelerator.backward(loss)
+        if train.grad_clip is not None:
+            machine.accelerator.clip_grad_norm_(self.network.parameters(), train.grad_clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(train, self.state.epoch + step / self.steps)
+        self.optimizer.step()
+        if self.mean is not None:
+            average(self.mean, self.model, train.average, self.state.epoch * self.steps + step)
+        correct = (logits.argmax(1) == labels).sum()
+        return machine.total(loss.detach() / machine.accelerator.num_processes), machine.total(correct)
+
+    def _attack(self, images: Tensor, labels: Tensor, start: Tensor | None = None) -> Tensor:
+        """Adversarial images for the network as it is."""
+        experiment, climbed = self.experiment, self.method.climbs(self.model, images)
+        return perturb(self.model, images, labels, experiment.threat, experiment.train.attack, start, climbed)
+
+    @contextmanager
+    def _worst_weights(self, loss_of: LossOf) -> Iterator[None]:
+        """The weights perturbed for the gradient of a step, if the experiment says so."""
+        awp = self.experiment.train.awp
+        if not awp.gamma or self.state.epoch < awp.warmup:
+            yield
+            return
+        directions = worst_direction(self.model, lambda: loss_of(self.model)[0], self.machine.total)
+        with perturbed(self.model, directions, awp.gamma):
+            yield
+
+    def _finish_epoch(self, loss: float, train_accuracy: float) -> None:
+        state = self.state
+        if not math.isfinite(loss):
+            raise TrainError(
+                f"the loss became {loss} in epoch {state.epoch + 1}; try a lower --train.lr and another --out"
+            )
+        self.machine.agree_on_buffers(self.measured)
+        measure = partial(accuracy, self.machine, self.measured, self.selection, self.experiment)
+        row = {
+            "epoch": state.epoch + 1,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "loss": loss,
+            "train_robust": train_accuracy,
+            "clean": measure(),
+            SELECTION: measure(ATTACKS[SELECTION]),
+            "seconds": self._seconds(),
+        }
+        state.history.append(row)
+        if state.best is None or row[SELECTION] > state.best[SELECTION]:
+            state.best = row
+        state.epoch, state.step, state.loss, state.correct = state.epoch + 1, 0, 0.0, 0
+        self._save()
+        self._save_best()
+        trackers.log(self.machine.accelerator, self.folder, row)
+        self.watcher.epoch(row, self.steps)
+
+    @property
+    def measured(self) -> nn.Module:
+        """The network that is measured, selected and saved."""
+        return self.model if self.mean is None else self.mean
+
+    def _seconds(self) -> float:
+        return self.seconds_before + time.monotonic() - self.resumed_at
+
+    def _save(self) -> None:
+        self.saved_at = time.monotonic()
+        self.state.seconds = self._seconds()
+        if self.machine.main:
+            checkpoint = {
+                "model": self.measured.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "state": asdict(self.state),
+            }
+            if self.mean is not None:
+                checkpoint["trained"] = self.model.state_dict()
+            files.save_checkpoint(self.folder / "last.pt", checkpoint)
+
+    def _save_best(self) -> None:
+        """Write what follows from the checkpoint of an epoch's end. Done again, it changes nothing."""
+        state = self.state
+        if self.machine.main:
+            files.write_json_lines(self.folder / "metrics.jsonl", state.history)
+            if state.best is not None and state.best["epoch"] == state.epoch:
+                files.copy(self.folder / "last.pt", self.folder / "best.pt")
+
+    def _restore(self) -> None:
+        path = self.folder / "last.pt"
+        best = path.with_name("best.pt")
+        remedy = "Remove it to train this network from its beginning"
+        if best.exists():
+            remedy += f", or copy {best} over it to go on from the best epoch"
+        checkpoint = files.load_checkpoint(path, remedy)
+        try:
+            self.measured.load_state_dict(checkpoint["model"])
+            if self.mean is not None:
+                self.model.load_state_dict(checkpoint["trained"])
+            self.optimizer.load_state_dict(checkpoint["optimizer"])
+            self.state = State(**checkpoint["state"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"{path} is not of this network: {files.reason(error)}") from error
+        if self.state.step == 0:  # a kill may have come between the two files
+            self._save_best()

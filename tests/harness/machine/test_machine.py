@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.small_training import EXPERIMENT, small_machine, small_network, small_split, small_training
+from torch import Tensor
+
+from reconfig.harness import files
+from reconfig.harness.attacks.engine import perturb
+from reconfig.harness.experiment import Compute
+from reconfig.harness.machine import machine
+from reconfig.harness.machine.cuda_graph import Recorded
+from reconfig.harness.machine.machine import MachineError
+from reconfig.harness.training.training import Training
+
+CPU = Compute(device="cpu")
+
+
+@pytest.fixture(autouse=True)
+def _settings() -> Iterator[None]:
+    """Puts back what ``start`` sets for the whole process."""
+    benchmark, variable = torch.backends.cudnn.benchmark, os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.benchmark = benchmark
+    if variable is None:
+        os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+
+
+# ---------------------------------------------------------------- trackers
+
+
+def test_tensorboard_gets_every_epoch(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    computer, folder = small_machine(tmp_path, tracker="tensorboard"), tmp_path / "original"
+    folder.mkdir()
+    computer.accelerator.init_trackers("vgg11")
+
+    class Silent:
+        def step(self, *_: object) -> None:
+            pass
+
+        def epoch(self, *_: object) -> None:
+            pass
+
+    Training(
+        computer, EXPERIMENT, small_network(), small_split(24), small_split(20, seed=1), folder, 1000, Silent()
+    ).run()
+    computer.accelerator.end_training()
+    events = EventAccumulator(str(tmp_path / "logs" / "vgg11"))
+    events.Reload()
+    for row in files.load_checkpoint(folder / "last.pt")["state"]["history"]:
+        for name in ("loss", "clean", "pgd20", "lr"):
+            logged = {event.step: event.value for event in events.Scalars(f"original/{name}")}
+            assert logged[row["epoch"]] == pytest.approx(row[name], rel=1e-6)
+
+
+# ---------------------------------------------------------------- determinism
+
+
+def test_determinism_is_a_flag(tmp_path: Path) -> None:
+    small_machine(tmp_path, Compute("cpu", deterministic=True))
+    assert torch.are_deterministic_algorithms_enabled()
+    assert torch.is_deterministic_algorithms_warn_only_enabled()
+    assert not torch.backends.cudnn.benchmark
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    small_machine(tmp_path, CPU)
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.backends.cudnn.benchmark
+
+
+# ---------------------------------------------------------------- recorded attacks
+
+
+def test_recording_needs_a_gpu(tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match=r"compute\.capture records CUDA graphs, and this run is on cpu; leave it"):
+        small_machine(tmp_path, Compute("cpu", capture=True))
+
+
+class Graph:
+    """What the tests take for a CUDA graph: it computes again, into the same memory."""
+
+    recorded = replayed = 0
+
+    def replay(self) -> None:
+        Graph.replayed += 1
+        self.again()
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> type[Graph]:
+    class Stream:
+        def wait_stream(self, other: object) -> None:
+            pass
+
+    @contextmanager
+    def context(graph: object) -> Iterator[None]:
+        Graph.recorded += isinstance(graph, Graph)
+        yield
+
+    Graph.recorded = Graph.replayed = 0
+    for name, value in {"Stream": Stream, "current_stream": Stream, "stream": context, "graph": context}.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    record = Recorded._record
+
+    def remembering(self: Recorded, *inputs: Tensor) -> Any:
+        recording = record(self, *inputs)
+        graph = recording.graph
+        graph.again = lambda: recording.output.copy_(self.function(*recording.inputs))
+        return recording
+
+    monkeypatch.setattr(Recorded, "_record", remembering)
+    return Graph
+
+
+def test_a_recorded_attack_sees_new_images_and_new_weights(graphs: type[Graph]) -> None:
+    model, split = small_network(), small_split(6)
+
+    def attack(images: Tensor, labels: Tensor) -> Tensor:
+        return perturb(model, images, labels, EXPERIMENT.threat, EXPERIMENT.train.attack)
+
+    recorded, found = Recorded(attack), []
+    for scale in (1.0, -2.0):
+        images = (split.images.float() / 255).flip(0 if scale < 0 else 1)
+        with torch.no_grad():
+            model[0].weight.mul_(scale)
+        found.append(recorded(images, split.labels))
+        assert torch.equal(found[-1], attack(images, split.labels))
+    assert not torch.equal(*found)  # each has memory of its own
+    assert (graphs.recorded, graphs.replayed) == (1, 2)
+    recorded(split.images[:3].float() / 255, split.labels[:3])
+    assert (graphs.recorded, graphs.replayed) == (2, 3)
+
+
+def test_training_replays_its_attack(graphs: type[Graph], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, replayed = tmp_path / "plain", tmp_path / "replayed"
+    plain.mkdir()
+    replayed.mkdir()
+    small_training(plain).run()
+    monkeypatch.setattr(machine.Machine, "recorded", lambda self, function: Recorded(function))
+    small_training(replayed).run()
+    assert graphs.recorded == 1
+    assert graphs.replayed == 12
+    first, second = (files.load_checkpoint(folder / "last.pt")["model"] for folder in (plain, replayed))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_cuda_graph_trains_as_its_operations_do(precision: Any, tmp_path: Path) -> None:
+    losses = []
+    for capture in (False, True):
+        folder = tmp_path / str(capture)
+        folder.mkdir()
+        compute = Compute(precision=precision, capture=capture, channels_last=True)
+        losses.append([row["loss"] for row in small_training(folder, compute=compute).run().history])
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+# ---------------------------------------------------------------- compiling
+
+
+@pytest.mark.slow
+def test_compiled_training_is_training(tmp_path: Path) -> None:
+    rows = []
+    for compute in (CPU, Compute("cpu", compile=True), Compute("cpu", compile=True, precision="bf16")):
+        folder = tmp_path / f"{compute.compile} {compute.precision}"
+        folder.mkdir()
+        rows.append(small_training(folder, compute=compute).run().history)
+    for plain, compiled, low in zip(*rows, strict=True):
+        assert plain["loss"] == pytest.approx(compiled["loss"], rel=0.02)
+        assert plain["loss"] == pytest.approx(low["loss"], rel=0.2)

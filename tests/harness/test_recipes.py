@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+
+import recipes
+import reconfig
+from reconfig import zoo
+from reconfig.harness.experiment import (
+    TRAINING,
+    Attack,
+    Data,
+    Evaluate,
+    Experiment,
+    Network,
+    Threat,
+    Train,
+    WeightPerturbation,
+)
+
+PAPER = {
+    "vgg11": ("sat", 10),
+    "densenet121": ("sat", 10),
+    "darts": ("sat", 10),
+    "wrn34": ("sat", 10),
+    "wrn34_trades": ("trades", 10),
+    "wrn34_mart": ("mart", 10),
+    "wrn34_rst": ("rst", 10),
+    "wrn34_cifar100": ("sat", 100),
+    "wrn34_cifar100_trades": ("trades", 100),
+    "wrn34_cifar100_mart": ("mart", 100),
+}
+"""The training method of each of the paper's comparisons, and its number of classes."""
+
+
+def test_every_recipe_is_an_experiment() -> None:
+    found = recipes.discover()
+    assert {*PAPER, "demo"} <= found.keys()
+    for name, recipe in found.items():
+        assert isinstance(recipe(), Experiment), name
+        assert recipe.__doc__, name
+
+
+def test_a_recipe_is_added_by_adding_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.py").write_text("from recipes.vgg11 import vgg11\ndef mine():\n    return vgg11()\n")
+    monkeypatch.setattr(recipes, "__path__", [*recipes.__path__, str(tmp_path)])
+    assert recipes.discover()["mine"]() == recipes.discover()["vgg11"]()
+
+
+def test_a_file_without_its_function_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_study.py").write_text("")
+    monkeypatch.setattr(recipes, "__path__", [*recipes.__path__, str(tmp_path)])
+    with pytest.raises(TypeError, match=r"recipes/broken_study\.py has no function broken_study\(\)"):
+        recipes.discover()
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_networks_have_the_size_that_the_paper_prints(name: str) -> None:
+    experiment = recipes.discover()[name]()
+    assert experiment.paper is not None
+    for network, row in zip(experiment.networks.values(), experiment.paper, strict=True):
+        with torch.device("meta"):
+            model = getattr(zoo, network.factory)(num_classes=PAPER[name][1])
+        plan = reconfig.plan(model, network.rule or "10-10-10", gamma=network.gamma)
+        assert round(plan.params / 1e6, 2) == row.params_m
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_paper_trains_them_alike(name: str) -> None:
+    experiment = recipes.discover()[name]()
+    assert experiment.train == TRAINING[PAPER[name][0]]
+    assert experiment.train.attack.steps == 10
+    assert experiment.train.attack.step * experiment.threat.eps == Fraction(2, 255)
+
+
+def test_the_papers_schedule() -> None:
+    assert Train() == TRAINING["sat"]
+    for method in ("sat", "trades", "mart"):
+        train = TRAINING[method]
+        assert (train.epochs, train.batch, train.lr, train.schedule) == (100, 128, 0.1, "step")
+        assert [part * train.epochs for part in train.milestones] == [75, 90]
+
+
+def test_the_paper_finds_the_variant_more_robust() -> None:
+    for name in PAPER:
+        original, variant = recipes.discover()[name]().paper or pytest.fail(name)
+        assert variant.pgd20[1] > original.pgd20[1]
+        assert variant.aa[1] > original.aa[1]
+
+
+def test_variants_derive_by_replace() -> None:
+    experiment = recipes.discover()["vgg11"]()
+    short = replace(experiment, train=replace(experiment.train, epochs=5))
+    assert (short.train.epochs, experiment.train.epochs) == (5, 100)
+    assert short.networks == experiment.networks
+    with pytest.raises(FrozenInstanceError):
+        experiment.seed = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("network", "name"),
+    [
+        (Network("vgg11"), "vgg11"),
+        (Network("vgg11", "10-10-4"), "vgg11 10-10-4"),
+        (Network("wrn34_10", "10-10-4", gamma=2), "wrn34_10 10-10-4 γ=2"),
+        (Network("wrn34_10", "10-10-4", budget="params"), "wrn34_10 10-10-4 budget=params"),
+    ],
+)
+def test_a_network_has_a_name_for_tables(network: Network, name: str) -> None:
+    assert network.name == name
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Train(epochs=0), "train.epochs must be at least 1, not 0"),
+        (lambda: Train(batch=0), "train.batch must be at least 1, not 0"),
+        (lambda: Train(lr=0), "train.lr must be above 0, not 0"),
+        (lambda: Train(lr=float("nan")), "train.lr must be above 0, not nan"),
+        (lambda: Train(grad_clip=-1), "train.grad_clip must be above 0, not -1"),
+        (lambda: Train(milestones=(Fraction(75),)), r"train.milestones are parts of the epochs.* not 75"),
+        (lambda: Train(beta=0), "train.beta must be above 0, not 0"),
+        (lambda: Train(average=1), "train.average must be at least 0 and below 1, not 1"),
+        (lambda: WeightPerturbation(gamma=1), "train.awp.gamma must be at least 0 and below 1, not 1"),
+        (lambda: WeightPerturbation(warmup=-1), "train.awp.warmup must be at least 0, not -1"),
+        (lambda: Data(extra_part=Fraction(1)), "data.extra_part is a part of each batch, between 0 and 1, not 1"),
+        (lambda: Threat(eps=Fraction(0)), "threat.eps must be above 0, not 0"),
+        (lambda: Attack(steps=0), "attack.steps must be at least 1, not 0"),
+        (lambda: Attack(step=Fraction(-1)), "attack.step must be above 0, not -1"),
+        (lambda: Data(train_limit=0), "data.train_limit must be at least 1, not 0"),
+        (lambda: Data(hold_out=0), "data.hold_out must be at least 1, not 0"),
+        (lambda: Data(crop_padding=-1), "data.crop_padding must be at least 0, not -1"),
+        (lambda: Evaluate(batch=0), "evaluate.batch must be at least 1, not 0"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(make: object, message: str) -> None:
+    assert callable(make)
+    with pytest.raises(ValueError, match=message):
+        make()
