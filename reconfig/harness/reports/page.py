@@ -16,7 +16,6 @@ from PIL import Image
 from torch import Tensor
 
 import reconfig
-from reconfig.draw import plan_svg
 from reconfig.harness.experiment import Experiment
 from reconfig.harness.jobs.job import Outcome, Unit
 from reconfig.harness.measuring import examples
@@ -58,7 +57,7 @@ def render(
     shown = {
         names[place]: _examples(examples.load(runs[0].folder / examples.NAME), eps) for place, runs in units.items()
     }
-    drawn = {names[place]: Markup(plan_svg(plan)) for place, plan in plans.items() if _changes(plan)}
+    drawn = {names[place]: Markup(plan.svg()) for place, plan in plans.items() if _changes(plan)}
     return _TEMPLATES.get_template("report.html.j2").render(
         title=" against ".join(reversed(names.values())),
         table=table.for_screen(),
