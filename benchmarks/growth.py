@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import cProfile
 import pstats
-import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import tyro
@@ -21,8 +19,6 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from torch import Tensor, nn
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # in a checkout the package need not be installed
 
 import reconfig
 

@@ -37,8 +37,6 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # in a checkout nothing of ours need be installed
-
 import reconfig
 from benchmarks.judging.models import Entry, build, entries
 from benchmarks.judging.row import describe

@@ -21,8 +21,6 @@ from typing import Literal
 import tyro
 from rich.console import Console
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # in a checkout nothing of ours need be installed
-
 from benchmarks.judging.models import entries
 from benchmarks.judging.summary import summary
 from benchmarks.judging.table import Table

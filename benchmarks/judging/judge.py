@@ -16,7 +16,7 @@ from benchmarks.judging.sight import Sight, fingerprint, look, timed
 from benchmarks.judging.stages import judge_stages
 from benchmarks.judging.training import train
 from benchmarks.judging.widths import census, judge_widths
-from reconfig.plan import read_model
+from reconfig.planning.reading import read_model
 
 CENSUS_GAMMA = 1.5  # asks every stage to change, so that every frozen width shows
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
 
 import reconfig
 from benchmarks.judging.row import LAST, Row
 from benchmarks.judging.sight import Sight
-from reconfig.ops import channels_of
+from reconfig.planning.reading import Reading
 
 _TOLERANCE = 0.02  # of a width, for divisors and for widths that are sums of rounded pieces
 _HALF_CHANGED = 0.5
@@ -25,7 +24,7 @@ def judge_widths(row: Row, before: Sight, after: Sight, plan: reconfig.Plan, sta
         row.blame("other convolutions run than in the original")
         return
     whole = {(layer, frozen.width) for frozen in plan.frozen for layer in frozen.layers}
-    tied = {layer for frozen in plan.frozen if frozen.reason.startswith("tied") for layer in frozen.layers}
+    tied = {layer for frozen in plan.frozen if frozen.kind is reconfig.FrozenKind.TIED for layer in frozen.layers}
     in_part = {layer for frozen in plan.frozen for layer in frozen.layers}
     stage_of = {layer: stage for stage in stages for layer in stage.layers}
     total = changed = 0
@@ -71,7 +70,7 @@ def near(old: int, new: int, factor: float, divisors: Iterable[int] = ()) -> boo
     )
 
 
-def census(plan: reconfig.Plan, reading: Any) -> tuple[int, Counter[str]]:
+def census(plan: reconfig.Plan, reading: Reading) -> tuple[int, Counter[str]]:
     """Width groups in stages, and how many of them ``plan`` keeps, by reason."""
     widths, stage_of = reading.structure.widths, reading.placement.stage_of
     groups = [width for width in widths.free() if width in stage_of]
@@ -82,7 +81,7 @@ def census(plan: reconfig.Plan, reading: Any) -> tuple[int, Counter[str]]:
             width
             for layer in reading.structure.layers
             if layer.path in layers
-            for width in channels_of([widths.resolve(layer.out)])
+            for width in reading.structure.widths_in(layer.out)
             if widths.sizes[width] == frozen.width and stage_of.get(width) == frozen.stage - 1
         }
         reasons[frozen.reason] += max(1, len(found))

@@ -1,0 +1,120 @@
+"""Scale, rewrite the skeleton, run it again and compare, until the network does what the plan says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reconfig.errors import VerifyError
+from reconfig.planning.budget import Target, meet
+from reconfig.planning.counts import Counts
+from reconfig.planning.reading import Reading
+from reconfig.planning.scaling import Scaling
+from reconfig.rewrite.repair import literal_reason, stale_numbers, upstream
+from reconfig.rewrite.surgery import AttributeEdit, attribute_edits, resize, set_numbers
+from reconfig.rewrite.verify import Mismatch, first_mismatch
+from reconfig.rule import Rule
+from reconfig.trace.record import Capture, Shape
+from reconfig.widths.algebra import Extent, parts
+from reconfig.widths.reasons import Reason
+from reconfig.widths.structure import Attribute, Sizes
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Sizes that the rewritten skeleton was seen to follow.
+
+    Attributes:
+        gamma: given or solved.
+        sizes: channels of every free width.
+        shapes: of every parameter and buffer.
+        attributes: the numbers that modules keep, with their new values.
+        kept: the widths that keep their size, and why.
+    """
+
+    gamma: float
+    sizes: Sizes
+    shapes: dict[str, Shape]
+    attributes: tuple[AttributeEdit, ...]
+    kept: dict[int, Reason]
+
+
+def agree(reading: Reading, rule: Rule, gamma: float, target: Target | None, counts: Counts) -> Agreement:
+    """The sizes that ``rule`` gives to the widths of a model, and that its rewritten skeleton was seen to follow.
+
+    Every round either finds numbers that modules keep and that must follow, or keeps further widths; so it ends.
+    ``reading.skeleton`` has the new shapes afterwards.
+
+    Raises:
+        BudgetError: where no gamma meets the target.
+        VerifyError: where a call differs from the plan and no width or number explains it.
+    """
+    structure = reading.structure
+    repairs = _Repairs(reading)
+    while True:
+        scaling = Scaling(reading, rule, repairs.kept)
+        sizes: Sizes = scaling(gamma)
+        if target is not None:
+            gamma, sizes = meet(counts.params if target.unit == "params" else counts.flops, scaling, target)
+        shapes = {
+            name: tuple(structure.widths.size(extent, sizes) for extent in dims)
+            for name, dims in structure.params.items()
+        }
+        kept_numbers = [*structure.attributes, *repairs.made]
+        edits = attribute_edits(reading.skeleton, kept_numbers, structure.widths, sizes)
+        resize(reading.skeleton, shapes, edits)
+        mismatch = _first_mismatch(reading, sizes)
+        if mismatch is None:
+            return Agreement(gamma, sizes, shapes, edits, repairs.kept)
+        repairs.answer(*mismatch, sizes)
+        set_numbers(reading.skeleton, {(edit.path, edit.name): edit.old for edit in edits})
+
+
+def _first_mismatch(reading: Reading, sizes: Sizes) -> tuple[Capture, Mismatch] | None:
+    for original in reading.structure.captures:
+        mismatch = first_mismatch(reading.skeleton, reading.structure, original, sizes)
+        if mismatch is not None:
+            return original, mismatch
+    return None
+
+
+class _Repairs:
+    """What is done about calls that do not follow the plan: a number is corrected, or widths stay as they are.
+
+    Attributes:
+        kept: the widths that stay, and why.
+        made: the numbers that turned out to follow a width.
+    """
+
+    def __init__(self, reading: Reading) -> None:
+        self.kept = reading.kept()
+        self.made: list[Attribute] = []
+        self._reading = reading
+        self._wrong: set[Attribute] = set()
+
+    def answer(self, captured: Capture, mismatch: Mismatch, sizes: Sizes) -> None:
+        structure = self._reading.structure
+        known = {*structure.attributes, *self.made, *self._wrong}
+        stale = stale_numbers(self._reading.skeleton, structure, captured, mismatch, sizes)
+        found = [attribute for attribute in stale if attribute not in known]
+        if found:
+            self.made.extend(sorted(found, key=lambda attribute: (attribute.path, attribute.name)))
+            return
+        extents = [extent for _, extent in mismatch.changes]
+        if not extents:
+            # No width around this call changes, so a number was corrected that has nothing to do with widths.
+            wrong = [attribute for attribute in self.made if attribute.path == mismatch.node.meta["path"]]
+            self.made = [attribute for attribute in self.made if attribute not in wrong]
+            self._wrong.update(wrong)
+            extents = [attribute.extent for attribute in wrong] or upstream(structure, captured, mismatch, sizes)
+        if not self._keep(extents, literal_reason(mismatch)):
+            name = type(self._reading.skeleton).__name__
+            raise VerifyError(f"the rewritten {name} does not run as planned: {mismatch}")
+
+    def _keep(self, extents: Sequence[Extent], reason: Reason) -> bool:
+        """Keep the widths of these extents; whether there is one among them that was not kept."""
+        before = len(self.kept)
+        for extent in extents:
+            for part in parts(self._reading.structure.widths.resolve(extent)):
+                self.kept.setdefault(part.width, reason)
+        return len(self.kept) > before

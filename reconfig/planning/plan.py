@@ -1,0 +1,247 @@
+"""A plan: everything that changes between a model and its -R variant, as data.
+
+Decide first, act later: a plan is made on skeletons alone, without a weight; ``Plan.apply`` does what it says to a copy
+of a model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+
+from reconfig.draw import Bar, bars, change, listed, resolution, table
+from reconfig.errors import PlanError, VerifyError
+from reconfig.planning.measured import count_flops, count_params
+from reconfig.planning.records import RECORDS
+from reconfig.rewrite.depth import DepthEdit, edit_depth
+from reconfig.rewrite.fresh import reset_own
+from reconfig.rewrite.inherit import Channels
+from reconfig.rewrite.surgery import AttributeEdit, materialise, resize
+from reconfig.rewrite.verify import check_trains
+from reconfig.rewrite.weights import WEIGHTS
+from reconfig.trace.example import check_model
+from reconfig.trace.record import Shape
+from reconfig.trace.skeleton import make_skeleton, tensors_of
+from reconfig.trace.watch import preserved_rng
+from reconfig.widths.reasons import FrozenKind
+
+_FORMAT = 2  # of the JSON; 1 had no kinds of reasons
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage before and after.
+
+    Attributes:
+        index: 1 for the first.
+        reduction: input size over this stage's size.
+        resolution: positions, e.g. (height, width), at the stage's output.
+        blocks: number of blocks before and after; 0 for a plain stage.
+        width: channels at the stage's output before and after.
+        params: parameters of the stage's layers before and after.
+        dense: whether the stage is densely connected.
+    """
+
+    index: int
+    reduction: float
+    resolution: tuple[int, ...]
+    blocks: tuple[int, int]
+    width: tuple[int, int]
+    params: tuple[int, int]
+    dense: bool
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A width that the rule asks to scale and that keeps its size.
+
+    Attributes:
+        stage: the stage it belongs to, 1 for the first.
+        layers: module names of the layers that make it.
+        width: its channel count.
+        kind: why it cannot be scaled soundly, for programs.
+        reason: the same for people, with the line of code.
+    """
+
+    stage: int
+    layers: tuple[str, ...]
+    width: int
+    kind: FrozenKind
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What ``apply`` does to a model; printing it shows a table.
+
+    Attributes:
+        model: class name of the model that it was made for.
+        rule: the rule, as text.
+        gamma: the factor on every stage, given or solved.
+        weights: how the result is filled.
+        budget: the count that gamma was solved for, or None.
+        budget_of: what the budget counts, "params" or "flops".
+        stages: the stages before and after.
+        frozen: what had to keep its width, and why.
+        params_before, params: parameters (shared ones once).
+        flops_before, flops: multiply-adds of one example, as fvcore counts them.
+        before, after: shape of every parameter and buffer.
+        depth: containers whose blocks are dropped or cloned.
+        attributes: numbers that modules keep about their widths.
+        inputs: (shape, dtype) of what the model was run on.
+        channels: which channels make up what changes, for weights that are carried over.
+        device: "meta", or "cpu" for a model whose forward needs numbers.
+    """
+
+    model: str
+    rule: str
+    gamma: float
+    weights: str
+    budget: int | None
+    budget_of: str | None
+    stages: tuple[StagePlan, ...]
+    frozen: tuple[Frozen, ...]
+    params_before: int
+    params: int
+    flops_before: int
+    flops: int
+    before: Mapping[str, Shape]
+    after: Mapping[str, Shape]
+    depth: tuple[DepthEdit, ...]
+    attributes: tuple[AttributeEdit, ...]
+    inputs: tuple[tuple[Shape, str], ...]
+    channels: Channels
+    device: str
+
+    def __str__(self) -> str:
+        rows = [
+            (
+                stage.index,
+                resolution(stage.resolution),
+                change(*stage.blocks) if stage.blocks[0] else "plain",
+                change(*stage.width) + (" dense" if stage.dense else ""),
+                change(*stage.params),
+            )
+            for stage in self.stages
+        ]
+        params, flops = change(self.params_before, self.params), change(self.flops_before, self.flops)
+        lines = [
+            f"{self.model}, rule {self.rule}, gamma {self.gamma:.4g}",
+            table(("stage", "resolution", "blocks", "width", "parameters"), rows),
+            f"parameters {params}, multiply-adds {flops}",
+        ]
+        if self.budget is not None:
+            reached = self.params if self.budget_of == "params" else self.flops
+            lines.append(f"budget {self.budget:,} {self.budget_of}: met to {(reached / self.budget - 1):+.3%}")
+        lines += [
+            f"frozen at {item.width} in stage {item.stage} ({listed(item.layers)}): {item.reason}"
+            for item in self.frozen
+        ]
+        return "\n".join(lines)
+
+    def svg(self) -> str:
+        """The plan as a picture: each stage a bar as wide as its channels, before (grey) and after (blue)."""
+        rows = []
+        for stage in self.stages:
+            blocks = f", {change(*stage.blocks)} blocks" if stage.blocks[0] else ""
+            title = f"stage {stage.index}, {resolution(stage.resolution)}{blocks}"
+            rows.append(Bar(*stage.width, title, f"width {change(*stage.width)}"))
+        title = f"{self.model}, rule {self.rule}, γ = {self.gamma:.4g}"
+        return bars(title, f"{self.params_before:,} parameters (grey) -> {self.params:,} (blue)", rows)
+
+    _repr_svg_ = svg
+    """What a notebook shows."""
+
+    def to_json(self) -> str:
+        """The plan as JSON text; ``Plan.from_json`` reads it back to an equal plan."""
+        return json.dumps({"format": _FORMAT, **asdict(self)}, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """The plan that ``to_json`` wrote.
+
+        Raises:
+            PlanError: where the text is no such plan.
+        """
+        try:
+            data = json.loads(text)
+            if data.pop("format") != _FORMAT:
+                raise ValueError("of another format")
+            return RECORDS.structure(data, cls)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise PlanError(
+                f"this is not a plan written by Plan.to_json(): {error}; make one with reconfig.plan(model, ...)"
+            ) from error
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        """The -R variant of ``model``: same class, names, device, dtype and modes. ``model`` is not touched.
+
+        Raises:
+            PlanError: where ``model`` is not of the architecture that the plan was made for.
+            VerifyError: where the result does not run forward and backward, or fvcore counts other parameters.
+        """
+        self._check_fits(check_model(model))
+        result = make_skeleton(model, self.device)
+        edit_depth(result, self.depth)
+        resize(result, self.after, self.attributes)
+        self._check_trains(result, model)
+        with preserved_rng(), torch.inference_mode(False):  # tensors made in inference mode could not train
+            materialise(result, model, self.depth, WEIGHTS[self.weights](model, self.depth, self.channels))
+            if self.weights == "fresh":
+                reset_own(result)
+        self._check_params(result)
+        return result
+
+    def verify(self, model: nn.Module) -> None:
+        """See that ``model`` counts what this plan says, by fvcore: parameters, and multiply-adds of one example.
+
+        Args:
+            model: what ``apply`` returned, trained or not.
+
+        Raises:
+            VerifyError: where it does not, or fvcore cannot trace it; the message has both figures.
+        """
+        self._check_params(check_model(model))
+        inputs = [torch.empty((1, *shape[1:]), dtype=getattr(torch, dtype)) for shape, dtype in self.inputs]
+        counted = count_flops(model, inputs)
+        if counted.total != self.flops:
+            skipped = ", ".join(f"{name} ({times} times)" for name, times in counted.skipped.items())
+            raise VerifyError(
+                f"fvcore counts {counted.total:,} multiply-adds in this {type(model).__name__} and its plan says "
+                f"{self.flops:,}" + (f"; fvcore knows nothing of {skipped}" if skipped else "")
+            )
+
+    def _check_params(self, model: nn.Module) -> None:
+        count = count_params(model)
+        if count != self.params:
+            raise VerifyError(f"the rewritten {self.model} has {count:,} parameters and its plan says {self.params:,}")
+
+    def _check_fits(self, model: nn.Module) -> None:
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors_of(model)}
+        if shapes == dict(self.before):
+            return
+        for name in sorted({*shapes, *self.before}):
+            if shapes.get(name) != self.before.get(name):
+                raise PlanError(
+                    f"this plan was made for another architecture ({self.model}): {name!r} is "
+                    f"{shapes.get(name, 'missing')} in the model and {self.before.get(name, 'missing')} in the plan; "
+                    "make a plan for this model with reconfig.plan(model, ...)"
+                )
+
+    def _check_trains(self, result: nn.Module, model: nn.Module) -> None:
+        inputs = self._example()
+        try:
+            check_trains(result, inputs)
+        except VerifyError:
+            try:
+                check_trains(make_skeleton(model, self.device), inputs)
+            except VerifyError:
+                return  # it does not train on this device as it is either
+            raise
+
+    def _example(self) -> Sequence[Tensor]:
+        return [torch.zeros(shape, dtype=getattr(torch, dtype), device=self.device) for shape, dtype in self.inputs]

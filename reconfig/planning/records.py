@@ -1,0 +1,23 @@
+"""Plans out of JSON, where tuples have become lists, and keys text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cattrs import Converter
+
+from reconfig.rewrite.surgery import Kept
+from reconfig.widths.algebra import Factor, Part
+
+
+def _factor(value: Any, _: Any) -> int | Part:
+    return value if isinstance(value, int) else Part(*value)
+
+
+def _kept(value: Any, _: Any) -> Any:
+    return tuple(_kept(item, _) for item in value) if isinstance(value, list) else value
+
+
+RECORDS = Converter(forbid_extra_keys=True, detailed_validation=False)
+RECORDS.register_structure_hook_func(lambda kind: kind == Factor, _factor)
+RECORDS.register_structure_hook_func(lambda kind: kind == Kept, _kept)

@@ -1,0 +1,84 @@
+"""All widths of a model as functions of gamma, under one rule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import lcm
+
+from reconfig.planning.reading import Reading
+from reconfig.rule import Rule, scaled
+from reconfig.widths.reasons import Reason
+
+
+@dataclass(frozen=True)
+class Group:
+    """Widths of one stage that are equal, and stay so.
+
+    They round to a common divisor: a factorized reduction halves its width, so 115.2 becomes 116 for the whole stage,
+    as in the paper's DARTS-R.
+    """
+
+    widths: tuple[int, ...]
+    size: int
+    ratio: float
+    divisor: int
+
+    def scaled(self, gamma: float) -> int:
+        """The new size: the nearest multiple of the divisor."""
+        factor = self.ratio * gamma
+        return self.size if factor == 1.0 else scaled(self.size, factor, self.divisor)
+
+    def alternatives(self, gamma: float) -> tuple[int, ...]:
+        """The multiples of the divisor on both sides of the exact value."""
+        below = math.floor(self.size * self.ratio * gamma / self.divisor) * self.divisor
+        return tuple(size for size in (below, below + self.divisor) if size > 0)
+
+
+class Ratios:
+    """The ratio that a rule has for each width of a model; gamma comes on top."""
+
+    def __init__(self, reading: Reading, rule: Rule) -> None:
+        self._placement, self._rule = reading.placement, rule
+        self.of_stage = rule.ratios(len(reading.placement.stages))
+
+    def __call__(self, width: int) -> float:
+        """Of a width that a stage scales; a growth rate takes gamma alone unless the rule says so."""
+        if width in self._placement.growth and not self._rule.growth:
+            return 1.0
+        return self.of_stage[self._placement.stage_of[width]]
+
+
+class Scaling:
+    """The size of every width at a gamma.
+
+    Args:
+        reading: the model.
+        rule: what to make of it.
+        kept: the widths that keep their size.
+    """
+
+    def __init__(self, reading: Reading, rule: Rule, kept: Mapping[int, Reason]) -> None:
+        widths, stage_of = reading.structure.widths, reading.placement.stage_of
+        ratios = Ratios(reading, rule)
+        members: dict[tuple[int, float, int], list[int]] = {}
+        self._own = reading.structure.own_sizes()
+        for width, size in self._own.items():
+            if width in stage_of and width not in kept:
+                members.setdefault((stage_of[width], ratios(width), size), []).append(width)
+        self.groups = tuple(
+            Group(tuple(found), size, ratio, lcm(*(widths.divisors[width] for width in found)))
+            for (_, ratio, size), found in members.items()
+        )
+
+    def __call__(self, gamma: float) -> dict[int, int]:
+        """The size of every free width at this gamma."""
+        return self.sizes([group.scaled(gamma) for group in self.groups])
+
+    def sizes(self, chosen: Sequence[int]) -> dict[int, int]:
+        """The size of every free width, with one given for each group."""
+        result = dict(self._own)
+        for group, size in zip(self.groups, chosen, strict=True):
+            result.update(dict.fromkeys(group.widths, size))
+        return result

@@ -1,0 +1,126 @@
+"""The resolution level of the stage that each layer belongs to, or that it is outside of all stages."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from fnmatch import fnmatchcase
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from reconfig.errors import StageError
+from reconfig.staging.blocks import Block
+from reconfig.staging.view import View
+from reconfig.widths.structure import Layer
+
+_AVERAGE_POOLS = {torch._C._nn.avg_pool2d, F.avg_pool2d, F.avg_pool1d, F.avg_pool3d}
+
+
+class Outside(Enum):
+    """Where a layer is that no stage scales."""
+
+    STEM = "stem"
+    HEAD = "head"
+
+
+Levels = Mapping[Layer, int | Outside]
+"""The level of each layer: the binary logarithm of its stage's reduction, or the number that a user gave the stage."""
+
+_STEM_NAMES = ("stem", "patch_embed")
+
+
+def named_stem(view: View) -> int:
+    """Where the module ends that is called a stem and sees the image first; 0 where there is none."""
+    if not view.layers:
+        return 0
+    first = view.layers[0].index
+    named = [call for call in view.capture.module_calls if call.path.rpartition(".")[2] in _STEM_NAMES]
+    return next((call.stop for call in named if call.start <= first < call.stop), 0)
+
+
+def found_levels(view: View, blocks: Sequence[Block], stem: int) -> Levels:
+    """The resolution level of the stage of every layer; ``Outside.STEM`` and ``Outside.HEAD`` for those outside."""
+    start = max(stem, _first_block(view, blocks))
+    outer = view.level_of(view.layers[0].node)
+    inner = blocks[0].level if blocks else outer
+    levels: dict[Layer, int | Outside] = {}
+    position = 0
+    for layer in view.layers:
+        while position < len(blocks) and blocks[position].stop <= layer.index:
+            position += 1
+        block = blocks[position] if position < len(blocks) and blocks[position].start <= layer.index else None
+        if view.is_head(layer):
+            levels[layer] = Outside.HEAD
+        elif block is not None:
+            levels[layer] = block.level
+        elif layer.index < stem or (layer.index < start and not outer < view.level_of(layer.node) < inner):
+            levels[layer] = Outside.STEM
+        else:
+            levels[layer] = view.level_of(_commuted(view, layer))
+    return levels
+
+
+def _first_block(view: View, blocks: Sequence[Block]) -> int:
+    """Where the stem ends: at the first block, or at a module of several layers that stands where blocks stand.
+
+    The latter is a block that happens to have no residual, such as the first of an EfficientNet (``blocks.0.0``).
+    """
+    if not blocks:
+        return 0
+    start = blocks[0].start
+    siblings = {_position_in_tree(block.path) for block in blocks if "." in block.path}
+    for call in view.capture.module_calls:
+        if call.start < start and _position_in_tree(call.path) in siblings:
+            inside = [layer for layer in view.layers if call.start <= layer.index < call.stop]
+            start = call.start if len(inside) > 1 else start
+    return start
+
+
+def _position_in_tree(path: str) -> tuple[str, int]:
+    """The outermost container of a module, and how deep below it the module is."""
+    return path.partition(".")[0], path.count(".")
+
+
+def _commuted(view: View, layer: Layer) -> fx.Node:
+    """The node whose resolution counts for a layer: its average pool's, where nothing is between the two."""
+    users = list(layer.node.users)
+    pointwise = layer.kernel and math.prod(layer.kernel) == 1
+    if pointwise and len(users) == 1 and users[0].target in _AVERAGE_POOLS and view.below[users[0]] > 1:
+        return users[0]
+    return layer.node
+
+
+def given_levels(model: nn.Module, view: View, by_hand: Mapping[str, int]) -> Levels:
+    """The number that a user gave to the stage of each layer, by module name or pattern; the later pattern counts.
+
+    Raises:
+        StageError: where the numbers have a gap, or a pattern or a stage has no layer.
+    """
+    names = [name for name, _ in model.named_modules() if name]
+    numbers = sorted(set(by_hand.values()))
+    if any(not isinstance(number, int) or isinstance(number, bool) for number in numbers) or numbers != list(
+        range(1, len(numbers) + 1)
+    ):
+        raise StageError(
+            f"stages={dict(by_hand)!r}: stage numbers must be 1, 2, ... without a gap, not {numbers}; "
+            f"write e.g. {dict(zip(by_hand, range(1, len(by_hand) + 1), strict=False))!r}"
+        )
+    for pattern in by_hand:
+        if not any(_matches(name, pattern) for name in names):
+            top = ", ".join(name for name in names if "." not in name)
+            raise StageError(f"stages: no module of {type(model).__name__} matches {pattern!r}; its modules are {top}")
+    levels: dict[Layer, int | Outside] = {}
+    for layer in view.layers:
+        found = [number for pattern, number in by_hand.items() if _matches(layer.path, pattern)]
+        levels[layer] = found[-1] if found else Outside.HEAD if view.is_head(layer) else Outside.STEM
+    if set(numbers) - set(levels.values()):
+        missing = sorted(set(numbers) - set(levels.values()))
+        raise StageError(f"stages: no layer that runs in the forward matches the patterns of stage {missing[0]}")
+    return levels
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return name.startswith(pattern + ".") or any(fnmatchcase(name, known) for known in (pattern, pattern + ".*"))

@@ -1,0 +1,210 @@
+"""From the levels of layers to stages, and to the stage that scales each width."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from reconfig.errors import ModelError
+from reconfig.staging.blocks import Block, Stretches, find_blocks
+from reconfig.staging.levels import Levels, Outside, found_levels, given_levels, named_stem
+from reconfig.staging.stages import Stage, Stages
+from reconfig.staging.view import View
+from reconfig.widths.algebra import Extent, constant
+from reconfig.widths.structure import Layer, Structure, Value
+
+Makers = Mapping[int, Sequence[Layer]]
+"""Width -> the layers whose output has it."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where each width belongs.
+
+    Attributes:
+        stages: the stages as shown to the user.
+        stage_of: index (0 for the first) of the stage that scales a width; a width that is not here keeps its size.
+        outputs: the extent of each stage's output channels.
+        tied: later stages that have a width in common with the earlier one that scales it.
+        growth: widths of densely connected stages that take gamma, but the stage's ratio only on demand.
+        head: widths that nothing but a classifier makes; no rule asks to scale them.
+    """
+
+    stages: Stages
+    stage_of: Mapping[int, int]
+    outputs: tuple[Extent, ...]
+    tied: Mapping[int, frozenset[int]]
+    growth: frozenset[int]
+    head: frozenset[int]
+
+
+def place_widths(model: nn.Module, structure: Structure, by_hand: Mapping[str, int] | None = None) -> Placement:
+    """Find the stages of ``model`` and assign its widths to them.
+
+    Args:
+        model: the skeleton that was captured.
+        structure: what ``propagate`` read from the captures.
+        by_hand: stage numbers (1 for the first) by module name or pattern, in place of what would be found.
+
+    Raises:
+        ModelError: where the model has no convolution to scale.
+        StageError: where ``by_hand`` names no module or leaves a gap.
+    """
+    view = View(structure)
+    if not any(layer.kernel for layer in structure.layers):
+        raise ModelError(
+            f"{type(model).__name__} has no convolution in its forward: reconfig scales the stages of "
+            "convolutional networks"
+        )
+    stem = named_stem(view)
+    blocks = [block for block in find_blocks(model, view) if block.start >= stem]
+    levels = given_levels(model, view, by_hand) if by_hand else found_levels(view, blocks, stem)
+    return _placement(structure, view, blocks, levels)
+
+
+def _placement(structure: Structure, view: View, blocks: Sequence[Block], levels: Levels) -> Placement:
+    order = _in_order(levels)
+    if not order:
+        raise ModelError("no layer with positions (height, width) was found besides stem and head: nothing to scale")
+    number = {layer: order.index(level) for layer, level in levels.items() if not isinstance(level, Outside)}
+    makers = _makers(structure, view)
+    staged = {
+        width: {number[layer] for layer in layers if layer in number}
+        for width, layers in makers.items()
+        if any(layer in number for layer in layers)
+    }
+    stem, head = (
+        dict.fromkeys(layer for layer in view.layers if levels[layer] is outside)
+        for outside in (Outside.STEM, Outside.HEAD)
+    )
+    only_head = {width for width in makers.keys() - staged.keys() if not head.keys().isdisjoint(makers[width])}
+    dense = _dense(structure, view, blocks, number, stem, makers)
+    members = [[layer for layer in view.layers if number.get(layer) == index] for index in range(len(order))]
+    outputs = [_output(structure, view, layers) for layers in members]
+    stages = tuple(
+        _stage(structure, view, blocks, layers, index, index in dense, *outputs[index])
+        for index, layers in enumerate(members)
+    )
+    return Placement(
+        stages=Stages(stages, _paths(stem), _paths([*head, *view.auxiliary])),
+        stage_of={width: min(found) for width, found in staged.items()},
+        outputs=tuple(extent for extent, _ in outputs),
+        tied={width: frozenset(found - {min(found)}) for width, found in staged.items()},
+        growth=frozenset().union(*dense.values()),
+        head=frozenset(only_head | structure.widths_in(*(layer.out for layer in view.auxiliary))),
+    )
+
+
+def _in_order(levels: Levels) -> list[int]:
+    """The levels of the stages, first to last: maps shrink from the input's size, or grow from it."""
+    found = {level for level in levels.values() if not isinstance(level, Outside)}
+    return sorted(found, key=lambda level: (level < 0, abs(level)))
+
+
+def _makers(structure: Structure, view: View) -> dict[int, list[Layer]]:
+    makers: dict[int, list[Layer]] = {}
+    for layer in view.layers:
+        if not layer.depthwise:
+            for width in structure.widths_in(layer.out):
+                makers.setdefault(width, []).append(layer)
+    return makers
+
+
+def _paths(layers: Sequence[Layer] | Mapping[Layer, None]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(layer.path for layer in layers))
+
+
+def _dense(
+    structure: Structure,
+    view: View,
+    blocks: Sequence[Block],
+    number: Mapping[Layer, int],
+    stem: Mapping[Layer, None],
+    makers: Makers,
+) -> dict[int, frozenset[int]]:
+    """Densely connected stages, with the widths that grow inside each."""
+    stretches = Stretches(blocks)
+    inside = {layer: stretches.covers(layer.index) for layer in view.layers}
+    dense: dict[int, frozenset[int]] = {}
+    for consumer in view.layers:
+        if len(structure.widths.resolve(consumer.input)) < 2:
+            continue
+        grown, entered = set(), set()
+        for width in structure.widths_in(consumer.input):
+            layers = makers.get(width, ())
+            grown |= {number[layer] for layer in layers if inside[layer] and layer in number}
+            if layers and not any(inside[layer] for layer in layers):
+                entered |= {number[layer] for layer in layers if layer in number}
+                entered |= {0 for layer in layers if layer in stem}
+        outside = number.get(consumer) not in grown
+        for stage in grown & entered if outside else ():
+            dense[stage] = frozenset(
+                width
+                for width, layers in makers.items()
+                if any(inside[layer] and number.get(layer) == stage for layer in layers)
+            )
+    return dense
+
+
+def _stage(
+    structure: Structure,
+    view: View,
+    blocks: Sequence[Block],
+    layers: Sequence[Layer],
+    index: int,
+    dense: bool,
+    channels: Extent,
+    resolution: tuple[int, ...],
+) -> Stage:
+    found = [
+        block for block in blocks if block.path and any(block.start <= layer.index < block.stop for layer in layers)
+    ]
+    paths = [path for block in found for path in (_dense_layers(view, block) if dense else (block.path,))]
+    return Stage(
+        index=index + 1,
+        reduction=2 ** view.level(max(1, math.prod(resolution))),
+        resolution=resolution,
+        width=structure.widths.size(channels),
+        blocks=tuple(dict.fromkeys(paths)),
+        layers=_paths(layers),
+        dense=dense,
+    )
+
+
+def _dense_layers(view: View, block: Block) -> list[str]:
+    """The layers of a dense block, which are its stage's blocks; the block itself where it is one layer."""
+    inner = [
+        call.path
+        for call in view.capture.module_calls
+        if block.start <= call.start and call.stop <= block.stop and call.path.rpartition(".")[0] == block.path
+    ]
+    return inner if len(inner) > 1 and all(_has_layers(view, path) for path in inner) else [block.path]
+
+
+def _has_layers(view: View, path: str) -> bool:
+    return any(layer.path.startswith(path + ".") for layer in view.layers)
+
+
+def _output(structure: Structure, view: View, layers: Sequence[Layer]) -> tuple[Extent, tuple[int, ...]]:
+    """Channels and positions where a stage ends: its last layer's feature map, followed until the next layer."""
+    makers = {layer.node for layer in structure.layers}
+    mapped = [layer for layer in layers if math.prod(layer.shape) > 1]  # not a gate
+    node = (mapped or layers)[-1].node
+    while True:
+        following = [
+            user
+            for user in node.users
+            if user in view.index and user not in makers and view.area[user] == view.area[node]
+        ]
+        if not following:
+            break
+        node = min(following, key=lambda user: view.index[user])
+    value = structure.values[node]
+    if not isinstance(value, Value):
+        value = structure.values[layers[-1].node]
+    dims = list(zip(value.shape[1:], value.dims[1:], strict=True))
+    channels = next((extent for _, extent in dims if not constant(extent)), layers[-1].out)
+    return channels, tuple(size for size, extent in dims if constant(extent))

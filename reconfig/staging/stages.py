@@ -1,0 +1,70 @@
+"""Stages as data, and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from reconfig.draw import listed, resolution, table
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage as found.
+
+    Attributes:
+        index: 1 for the first.
+        reduction: input size over this stage's size (a power of two; 1 is full resolution, 0.5 twice that).
+        resolution: positions, e.g. (height, width), at the stage's output.
+        width: channels at the stage's output.
+        blocks: module names of its blocks; a plain stage has none.
+        layers: module names of the convolutions and linear maps that make its widths.
+        dense: whether its output still holds, as terms of a concat, what entered it.
+    """
+
+    index: int
+    reduction: float
+    resolution: tuple[int, ...]
+    width: int
+    blocks: tuple[str, ...]
+    layers: tuple[str, ...]
+    dense: bool = False
+
+    @property
+    def scale(self) -> str:
+        """Its size beside the input's: "1/4", or "2" where it is larger."""
+        return f"1/{self.reduction:g}" if self.reduction >= 1 else f"{1 / self.reduction:g}"
+
+
+@dataclass(frozen=True)
+class Stages:
+    """All stages of a model, first to last, with the layers that belong to none of them."""
+
+    stages: tuple[Stage, ...]
+    stem: tuple[str, ...] = ()
+    head: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[Stage]:
+        return iter(self.stages)
+
+    def __len__(self) -> int:
+        return len(self.stages)
+
+    def __getitem__(self, index: int) -> Stage:
+        return self.stages[index]
+
+    def __str__(self) -> str:
+        rows = [
+            (
+                stage.index,
+                stage.scale,
+                resolution(stage.resolution),
+                len(stage.blocks) or "plain",
+                f"{stage.width}{' dense' if stage.dense else ''}",
+                listed(stage.blocks or stage.layers),
+            )
+            for stage in self.stages
+        ]
+        lines = [table(("stage", "scale", "resolution", "blocks", "width", "modules"), rows)]
+        lines += [f"{name}: {listed(paths)}" for name, paths in (("stem", self.stem), ("head", self.head)) if paths]
+        return "\n".join(lines)

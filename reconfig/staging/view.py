@@ -1,0 +1,89 @@
+"""A captured forward as stages see it: which nodes depend on the input, and how large their feature maps are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from reconfig.trace.record import Capture
+from reconfig.widths.algebra import constant
+from reconfig.widths.structure import Layer, Structure, Value
+
+_JOINS = {
+    *(torch.add, torch.cat, torch.concat, torch.mul, torch.sub),
+    *(Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__iadd__, Tensor.__radd__),
+    *(Tensor.mul, Tensor.mul_, Tensor.__mul__, Tensor.__imul__, Tensor.__rmul__, Tensor.sub, Tensor.__sub__),
+}
+
+
+class View:
+    """The first capture as stages see it: which nodes depend on the input, and how large their feature maps are."""
+
+    def __init__(self, structure: Structure) -> None:
+        self.structure = structure
+        self.capture: Capture = structure.captures[0]
+        self.nodes = self.capture.nodes
+        self.index = {node: number for number, node in enumerate(self.nodes)}
+        self.dynamic = self._dynamic()
+        self.area = {node: self._area(structure.values[node]) for node in self.nodes}
+        placeholder = next(node for node in self.nodes if node.op == "placeholder")
+        self.input_shape = placeholder.meta["shape"][2:]
+        self.below = self._below()
+        self.layers = [layer for layer in structure.layers if layer.node in self.index]
+        known = {layer.path for layer in self.layers}
+        self.auxiliary = [
+            layer for layer in structure.layers if layer.node not in self.index and layer.path not in known
+        ]
+        self.convolutions = {layer.index for layer in self.layers if layer.kernel}
+        self._layer_areas = {layer.node: math.prod(layer.shape) for layer in self.layers}
+        # A latent vector has no positions of its own: what is made of it has as many as its kernels.
+        self._rank = len(self.input_shape) or max((len(layer.kernel) for layer in self.layers), default=1) or 1
+
+    def _dynamic(self) -> set[fx.Node]:
+        dynamic: set[fx.Node] = set()
+        for node in self.nodes:
+            given = node.op == "placeholder" and node.target != "constant"
+            if given or any(source in dynamic for source in node.all_input_nodes):
+                dynamic.add(node)
+        return dynamic
+
+    @staticmethod
+    def _area(value: Any) -> int:
+        if not isinstance(value, Value):
+            return 1
+        return math.prod(size for size, extent in zip(value.shape[1:], value.dims[1:], strict=True) if constant(extent))
+
+    def _below(self) -> dict[fx.Node, int]:
+        """The area of a node's feature map, or, for a pooled one, of the nearest map that it comes back to (a gate)."""
+        below: dict[fx.Node, int] = {}
+        for node in reversed(self.nodes):
+            own = self.area[node] if node in self.dynamic else 1
+            below[node] = own if own > 1 else max((below[user] for user in node.users if user in below), default=1)
+        return below
+
+    def level(self, area: int) -> int:
+        """Resolution as the binary logarithm of the reduction, negative where the map is larger than the input.
+
+        Unpadded convolutions lose pixels, so it is rounded.
+        """
+        return round(math.log2(math.prod(self.input_shape) / area) / self._rank)
+
+    def level_of(self, node: fx.Node) -> int:
+        """The level of a node's feature map, or of the map that a gate acts on."""
+        return self.level(max(self._layer_areas.get(node, 1), self.below[node]))
+
+    def is_head(self, layer: Layer) -> bool:
+        """Nothing with positions follows, and the layer sees one, or all at once (a linear layer by another name)."""
+        alone = math.prod(layer.shape) == 1 and self.below[layer.node] == 1
+        sources = [node for node in layer.node.all_input_nodes if node in self.dynamic]
+        return alone and any(layer.pointwise or math.prod(layer.kernel) == self.area[source] for source in sources)
+
+    def joins(self) -> Iterator[tuple[int, fx.Node]]:
+        """Nodes that bring two or more feature maps together."""
+        for number, node in enumerate(self.nodes):
+            if node.target in _JOINS and sum(source in self.dynamic for source in node.all_input_nodes) > 1:
+                yield number, node

@@ -1,0 +1,206 @@
+"""Record one forward pass as a graph of torch calls, parameters and buffers among its inputs.
+
+The model runs on a *skeleton*: a copy whose parameters and buffers are on the meta device, so that nothing is
+allocated or computed. Python control flow, ``x.size()`` arithmetic and module attributes simply execute; every torch
+call that yields a tensor becomes a node of a ``torch.fx.Graph``.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.node import map_aggregate
+
+from reconfig.errors import CaptureError
+from reconfig.trace.leaves import leaves
+from reconfig.trace.skeleton import modules_of, tensors_of
+from reconfig.trace.watch import CallWatcher, running, shape_of
+
+_TORCH_FOLDER = os.path.dirname(torch.__file__) + os.sep
+_OWN_FOLDER = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_OWN_NETWORKS = os.path.join(_OWN_FOLDER, "zoo") + os.sep
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ModuleCall:
+    """One call of one module: ``nodes[start:stop]`` of the capture ran inside it."""
+
+    path: str
+    start: int
+    stop: int
+    inputs: tuple[Shape, ...]
+    outputs: tuple[Shape, ...]
+
+
+@dataclass(frozen=True)
+class Capture:
+    """A recorded forward pass.
+
+    ``nodes`` holds the torch calls, parameters and inputs in the order in which they were first used. A node's
+    ``meta`` has ``shape`` (or a nested tuple of shapes), ``path`` (the module whose forward made the call) and
+    ``source`` (file, line).
+    ``output`` is what the model returned, tensors replaced by nodes; ``inputs`` and ``training`` say on what and how
+    it ran. ``error`` is set where the forward raised; the call that raised is then the last node, and its ``shape`` is
+    None.
+    """
+
+    graph: fx.Graph
+    nodes: tuple[fx.Node, ...]
+    module_calls: tuple[ModuleCall, ...]
+    output: Any
+    inputs: tuple[Tensor, ...]
+    training: bool
+    error: Exception | None = None
+
+    @property
+    def batch(self) -> int:
+        """Number of examples that it ran on."""
+        return self.inputs[0].shape[0] if self.inputs[0].dim() else 1
+
+    def used(self) -> frozenset[str]:
+        """Names of the parameters and buffers that took part."""
+        return frozenset(node.target for node in self.nodes if node.op == "get_attr" and isinstance(node.target, str))
+
+
+def capture(model: nn.Module, inputs: tuple[Tensor, ...], *, training: bool = False) -> Capture:
+    """Run ``model`` (a skeleton) on ``inputs`` (meta tensors) and record it.
+
+    An exception in the model's forward does not propagate; it is returned as ``Capture.error`` beside what was
+    recorded up to it.
+    """
+    recorder = _Recorder(model, inputs)
+    output, error = None, None
+    try:
+        with recorder.module_hooks(model), running(model, recorder, training=training):
+            output = model(*inputs)
+    except Exception as raised:
+        error = raised
+    return recorder.finish(output, training, error)
+
+
+@dataclass
+class _Open:
+    """A module call that has not returned yet."""
+
+    path: str
+    start: int
+    inputs: tuple[Shape, ...]
+
+
+class _Recorder(CallWatcher):
+    """Writes the calls down."""
+
+    def __init__(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        super().__init__(inputs[0].device)
+        self.inputs = inputs
+        self.graph = fx.Graph()
+        self.nodes: list[fx.Node] = []
+        self.module_calls: list[ModuleCall] = []
+        self._names = {id(tensor): name for name, tensor in tensors_of(model)}
+        self._known: dict[int, fx.Node] = {}
+        self._alive: list[Tensor] = []  # an id is only an identity while its tensor lives
+        self._stack = [_Open("", 0, ())]
+        for index, tensor in enumerate(inputs):
+            self._record("placeholder", f"input_{index}", (), {}, tensor)
+
+    # -- nodes ------------------------------------------------------------------------------------------------------
+
+    def saw(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+        node = self._record("call_function", func, args, kwargs, result)
+        if isinstance(result, tuple | list):
+            for index, item in enumerate(result):
+                if isinstance(item, Tensor):
+                    self._record("call_function", operator.getitem, (node, index), {}, item)
+
+    def _record(self, op: str, target: Any, args: Any, kwargs: Any, result: Any) -> fx.Node:
+        inputs, options = self._nodes_for(args), self._nodes_for(kwargs)
+        node = self.graph.create_node(op, target, name=getattr(target, "__name__", str(target)))
+        # Given to create_node, the arguments would be searched for symbolic numbers, which takes longer than all this.
+        node.args = inputs
+        if options:
+            node.kwargs = options
+        node.meta.update(shape=shape_of(result), path=self._stack[-1].path, source=_source())
+        self.nodes.append(node)
+        if isinstance(result, Tensor):
+            self._known[id(result)] = node
+            self._alive.append(result)
+        return node
+
+    def _nodes_for(self, value: Any) -> Any:
+        """``value`` with every tensor in it replaced by its node."""
+        return map_aggregate(value, self._node_for)
+
+    def _node_for(self, item: Any) -> Any:
+        if not isinstance(item, Tensor):
+            return item
+        return self._known.get(id(item)) or self._introduce(item)
+
+    def _introduce(self, tensor: Tensor) -> fx.Node:
+        """A tensor that no recorded call made: a parameter or buffer, or else a constant of the model's own."""
+        name = self._names.get(id(tensor))
+        if name is None:
+            return self._record("placeholder", "constant", (), {}, tensor)
+        return self._record("get_attr", name, (), {}, tensor)
+
+    # -- modules ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def module_hooks(self, model: nn.Module) -> Iterator[None]:
+        paths = {module: path for path, module in modules_of(model).items()}
+
+        def enter(module: nn.Module, args: Any) -> None:
+            self._stack.append(_Open(paths[module], len(self.nodes), self._shapes(args)))
+
+        def leave(module: nn.Module, args: Any, output: Any) -> None:
+            opened = self._stack.pop()
+            self.module_calls.append(
+                ModuleCall(opened.path, opened.start, len(self.nodes), opened.inputs, self._shapes(output))
+            )
+
+        handles = []
+        for module, path in paths.items():
+            if isinstance(module, torch.jit.ScriptModule):
+                raise CaptureError(
+                    f"module {path or '(root)'!r} is a TorchScript module, whose calls cannot be seen: "
+                    "build the model without torch.jit.script and call reconfig.apply before scripting"
+                )
+            handles.append(module.register_forward_pre_hook(enter, prepend=True))
+            handles.append(module.register_forward_hook(leave))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _shapes(self, value: Any) -> tuple[Shape, ...]:
+        """The shapes of the tensors in ``value``, flat, in order."""
+        return tuple([self._shape(tensor) for tensor in leaves(value, Tensor)])
+
+    def _shape(self, tensor: Tensor) -> Shape:
+        node = self._known.get(id(tensor))  # asked for its shape, a tensor would come by here again
+        return node.meta["shape"] if node else tuple(tensor.shape)
+
+    def finish(self, output: Any, training: bool, error: Exception | None) -> Capture:
+        returned = self._nodes_for(output)
+        return Capture(self.graph, tuple(self.nodes), tuple(self.module_calls), returned, self.inputs, training, error)
+
+
+def _source() -> tuple[str, int]:
+    """Where in the model's own code we are: the innermost frame that is neither torch's nor ours."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if not name.startswith((_TORCH_FOLDER, _OWN_FOLDER)) or name.startswith(_OWN_NETWORKS):
+            return name, frame.f_lineno
+        frame = frame.f_back  # type: ignore[assignment]
+    return "", 0

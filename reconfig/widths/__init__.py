@@ -1,0 +1,1 @@
+"""A recorded forward pass, read in widths: which channel counts there are, and which must stay equal."""

@@ -1,0 +1,40 @@
+"""Why a width keeps its size: a kind for programs, a sentence for people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class FrozenKind(StrEnum):
+    """The kinds of reasons for which a width keeps its size."""
+
+    TIED = "tied"
+    """It is shared with an earlier stage, which has another ratio."""
+    LITERAL = "literal"
+    """Its length is written in the code as a number, or computed from one."""
+    CALL = "call"
+    """A call of the forward uses it in a way that no other width would allow (an index, an uneven cut)."""
+    UNKNOWN_CALL = "unknown call"
+    """A call of the forward that reconfig knows nothing about takes it."""
+    CONSTANT = "constant"
+    """It meets a tensor that is neither parameter nor buffer."""
+    INPUT = "input"
+    """The model's input has it."""
+    OUTPUT = "output"
+    """The model's output has it."""
+    HEAD = "head"
+    """A classifier makes it."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a width keeps its size."""
+
+    kind: FrozenKind
+    text: str
+
+
+INPUT = Reason(FrozenKind.INPUT, "the model's input")
+OUTPUT = Reason(FrozenKind.OUTPUT, "the model's output")
+HEAD = Reason(FrozenKind.HEAD, "the head")

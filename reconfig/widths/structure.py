@@ -1,0 +1,125 @@
+"""What a forward pass is in widths: the data that stages, plans and weights are made from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import fx
+
+from reconfig.trace.leaves import leaves
+from reconfig.trace.record import Capture, Shape
+from reconfig.widths.algebra import Dims, Extent, parts
+from reconfig.widths.solver import Widths
+
+Sizes = Mapping[int, int]
+"""Width -> channels, for every width that nothing else determines."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor as far as widths are concerned: its shape, and what each dimension is made of."""
+
+    shape: Shape
+    dims: Dims
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A call that makes new channels: a convolution, or a linear map with its weight. Stages are made of them.
+
+    Attributes:
+        node: the call.
+        path: module name of the module whose forward makes it.
+        index: its position among the nodes of its capture.
+        out: the channels that it makes.
+        input: the channels that it reads.
+        shape: positions of its output, e.g. (height, width); () after global pooling.
+        depthwise: whether the channels are not new but the input's own, as many groups as channels.
+        kernel: positions of its kernel, e.g. (3, 3); () for a linear map.
+    """
+
+    node: fx.Node
+    path: str
+    index: int
+    out: Extent
+    input: Extent
+    shape: Shape
+    depthwise: bool
+    kernel: Shape
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether it sees one position at a time."""
+        return math.prod(self.kernel) == 1
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """An integer that a module keeps about a width, such as ``num_features``. Surgery lets it follow.
+
+    Attributes:
+        path: module name of the module that keeps it.
+        name: the attribute's name.
+        extent: what it is the length of.
+    """
+
+    path: str
+    name: str
+    extent: Extent
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Multiply-adds of one call: ``factor`` times the product of the extents, as fvcore counts them.
+
+    ``once`` for what does not depend on the input (a weight being standardised), however many examples there are.
+    """
+
+    factor: int
+    once: bool
+    extents: tuple[Extent, ...]
+
+
+@dataclass(frozen=True)
+class Structure:
+    """The captures of one model, read in widths.
+
+    Attributes:
+        captures: the forward in eval mode and, where a part runs in training only, the one in training mode.
+        widths: all widths and the equations between them.
+        params: the dimensions of every parameter and buffer, by its first name.
+        values: what every node of the captures gives: a ``Value``, or a nested tuple of them.
+        layers: the calls that make channels, in execution order, capture after capture.
+        attributes: the numbers that modules keep about widths.
+        costs: multiply-adds of the first capture, call by call, for its whole batch.
+        reads: (parameter, axis) where a call sums over channels, which is where copies of channels are divided.
+    """
+
+    captures: tuple[Capture, ...]
+    widths: Widths
+    params: Mapping[str, Dims]
+    values: Mapping[fx.Node, Any]
+    layers: tuple[Layer, ...]
+    attributes: tuple[Attribute, ...]
+    costs: tuple[Cost, ...]
+    reads: tuple[tuple[str, int], ...]
+
+    def widths_in(self, *extents: Extent) -> set[int]:
+        """The widths of which these extents are made, all that is bound resolved."""
+        return widths_of([self.widths.resolve(extent) for extent in extents])
+
+    def own_sizes(self) -> dict[int, int]:
+        """Channels of every free width as the model is."""
+        return {width: self.widths.sizes[width] for width in self.widths.free()}
+
+    def values_at(self, node: fx.Node) -> Iterator[Value]:
+        """What a node gives and what it takes."""
+        yield from leaves([self.values[node], *(self.values[source] for source in node.all_input_nodes)], Value)
+
+
+def widths_of(extents: Sequence[Extent]) -> set[int]:
+    """The widths that stand in these extents."""
+    return {part.width for extent in extents for part in parts(extent)}

@@ -1,0 +1,62 @@
+"""Budgets: gamma solved by arithmetic, and the whole widths around it that come closest."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import reconfig
+from reconfig import zoo
+from reconfig.planning.scaling import Group
+
+
+class Grouped(nn.Module):
+    """Two stages whose widths are multiples of many groups, so that they move in coarse steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 57, 3, padding=1)
+        self.a = nn.Conv2d(57, 57, 3, padding=1, groups=19)
+        self.down = nn.Conv2d(57, 138, 3, stride=2, padding=1)
+        self.b = nn.Conv2d(138, 138, 3, padding=1, groups=46)
+        self.head = nn.Linear(138, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.b(self.down(self.a(self.first(x)).relu()).relu()).relu().mean((2, 3)))
+
+
+IMAGE = torch.zeros(1, 3, 16, 16)
+
+
+@pytest.mark.parametrize(("budget", "miss"), [("params", 0.12), ("flops", 0.09)])
+def test_coarse_divisors_are_met_as_near_as_multiples_allow(budget: str, miss: float) -> None:
+    plan = reconfig.plan(Grouped(), "10-4", budget=budget, example_input=IMAGE)
+    before, after = (plan.params_before, plan.params) if budget == "params" else (plan.flops_before, plan.flops)
+    widths = [stage.width[1] for stage in plan.stages]
+    assert widths[0] % 19 == widths[1] % 46 == 0
+
+    def count(first: int, last: int) -> int:
+        sized = Grouped()
+        sized.first, sized.a = nn.Conv2d(3, first, 3, padding=1), nn.Conv2d(first, first, 3, padding=1, groups=19)
+        sized.down = nn.Conv2d(first, last, 3, stride=2, padding=1)
+        sized.b, sized.head = nn.Conv2d(last, last, 3, padding=1, groups=46), nn.Linear(last, 10)
+        same = reconfig.plan(sized, "10-10", example_input=IMAGE)
+        return same.params if budget == "params" else same.flops
+
+    assert count(*widths) == after
+    by_gamma = reconfig.plan(Grouped(), "10-4", gamma=plan.gamma, example_input=IMAGE)
+    rounded = by_gamma.params if budget == "params" else by_gamma.flops
+    assert abs(after - before) <= abs(rounded - before)
+    assert abs(after / before - 1) < miss
+
+
+def test_many_widths_meet_a_budget_to_a_hundredth_of_a_percent() -> None:
+    plan = reconfig.plan(zoo.resnet18(), "10-10-4", budget="params")
+    assert abs(plan.params / plan.params_before - 1) < 1e-4
+
+
+def test_a_width_may_round_up_or_down_to_its_divisor() -> None:
+    group = Group(widths=(0,), size=100, ratio=0.4, divisor=16)
+    assert (group.scaled(1.0), group.alternatives(1.0)) == (48, (32, 48))
+    assert Group(widths=(0,), size=16, ratio=0.1, divisor=16).alternatives(1.0) == (16,)
