@@ -7,12 +7,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test test-all lint bench clean
 
 help:
 	@echo "make demo    train VGG-11 and VGG-11-R on scikit-learn's digits and compare them (minutes, CPU)"
 	@echo "make test    lint, then the quick tests"
-	@echo "make lint    ruff and mypy"
+	@echo "make test-all  the slow tests as well, with every oracle that can be installed (hours)"
+	@echo "make lint    ruff, import-linter and mypy"
 	@echo "make bench   the same comparison on CIFAR-10 (RECONFIG_DATA says where it is; hours, GPU)"
 	@echo "make clean   remove .venv, caches and built packages; results stay"
 
@@ -25,9 +26,15 @@ bench: $(READY)
 test: lint
 	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 8
 
+# Everything, slow tests too, beside the oracles that are too large or too old for every day.
+test-all: lint
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all,oracles]'
+	$(BIN)/python -m pytest -n auto --maxprocesses 8
+
 lint: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
 
 $(READY): pyproject.toml | $(BIN)/pip

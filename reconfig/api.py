@@ -68,7 +68,8 @@ def plan(
 
     >>> import reconfig
     >>> from reconfig import zoo
-    >>> print(reconfig.plan(zoo.vgg11(), "10-10-4"))
+    >>> plan = reconfig.plan(zoo.vgg11(), "10-10-4")
+    >>> print(plan)
     VGG, rule 10-10-4, gamma 1
     stage  resolution  blocks       width              parameters
     -------------------------------------------------------------
@@ -76,8 +77,9 @@ def plan(
         2       16x16   plain         128                  74,112
         3         8x8   plain         256                 886,272
         4         4x4   plain         512               3,542,016
-        5         2x2   plain  512 -> 205  4,721,664 -> 1,324,710
-    parameters 9,231,114 -> 5,832,... multiply-adds ...
+        5         2x2   plain  512 -> 205  4,721,664 -> 1,324,095
+    parameters 9,231,114 -> 5,830,475, multiply-adds 153,072,640 -> 139,481,750
+    >>> robust = plan.apply(zoo.vgg11())
 
     Args:
         model: any ``nn.Module`` with convolutions, unwrapped (not DDP, not compiled).

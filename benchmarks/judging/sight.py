@@ -6,13 +6,15 @@ import gc
 import hashlib
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from reconfig.trace.leaves import leaves
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def look(model: nn.Module, images: Tensor) -> Sight:
     handles = [module.register_forward_hook(watch(path)) for path, module in model.named_modules()]
     try:
         with torch.no_grad():
-            outputs = list(tensors_in(model.eval()(images)))
+            outputs = list(leaves(model.eval()(images), Tensor))
     finally:
         for handle in handles:
             handle.remove()
@@ -78,18 +80,6 @@ def look(model: nn.Module, images: Tensor) -> Sight:
     return Sight(
         tuple(tuple(output.shape) for output in outputs), divisors_of(model), convolutions, shapes, order, finite
     )
-
-
-def tensors_in(item: Any) -> Iterator[Tensor]:
-    """All tensors in what a model returned."""
-    if isinstance(item, Tensor):
-        yield item
-    elif isinstance(item, Mapping):
-        for part in item.values():
-            yield from tensors_in(part)
-    elif isinstance(item, tuple | list):
-        for part in item:
-            yield from tensors_in(part)
 
 
 def divisors_of(model: nn.Module) -> frozenset[int]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.judging.models import Entry, build
-from benchmarks.judging.sight import tensors_in
+from reconfig.trace.leaves import leaves
 
 _LARGER_SIZE = 299
 
@@ -41,7 +41,7 @@ def train_once(model: nn.Module, images: Tensor, classes: int) -> list[str]:
         if parameter.requires_grad:
             parameter.register_post_accumulate_grad_hook(seen)
     model.train()
-    outputs = list(tensors_in(model(images)))
+    outputs = list(leaves(model(images), Tensor))
     if any(output.shape[0] != images.shape[0] or output.shape[-1] != classes for output in outputs):
         problems.append(f"training: outputs of shapes {[tuple(output.shape) for output in outputs]}")
     torch.stack([output.mean() for output in outputs]).sum().backward()

@@ -18,8 +18,8 @@ def stale_numbers(
 ) -> tuple[Attribute, ...]:
     """Numbers that modules keep and that explain the mismatch: the same attribute for all calls from the same line.
 
-    They come in the order of the calls, since of two widths that one number could follow the later one counts. None
-    means that the number is written in the code, so the widths must stay.
+    They come in the order of the calls: where one number may stand for two widths, the later call's is taken. None at
+    all means that the number is written in the code, so the widths must stay.
     """
     lengths = Lengths(structure, sizes)
     line = (mismatch.node.target, mismatch.node.meta["source"])

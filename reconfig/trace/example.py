@@ -199,7 +199,7 @@ def _hint(model: nn.Module) -> str:
 
 
 def _too_small(first: Capture) -> bool:
-    """Whether a convolution with a real kernel is left with a single position: stages could not be told apart."""
+    """Whether a convolution with a real kernel is left with a single position: stages could not be distinguished."""
     for node in first.nodes:
         if getattr(node.target, "__name__", "").startswith("conv") and len(node.args) > 1:
             kernel: Any = node.args[1]

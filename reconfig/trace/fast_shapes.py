@@ -1,10 +1,13 @@
 """Shapes at the speed of a dictionary look-up, for the calls that take nearly all of a meta run's time.
 
 On the meta device torch decomposes some calls in Python (with torch 2.14 on one core a relu takes 1.6 ms, a convolution
-0.08 ms), so a forward on meta can be slower than a real one. The plain cases of these calls are answered here:
-contiguous tensors of one dtype whose shapes fit. Everything else, errors included, is left to torch. ``answer`` is
-asked for a torch call as a model makes it, where no gradient is recorded; ``FastShapes`` for what arrives below torch's
-own code.
+0.08 ms), so a forward on meta can be slower than a real one. What answering here buys (same machine, one forward): a
+ResNet-50 takes 6 ms instead of 74, a DenseNet-121 18 instead of 190, a MobileNetV2 7 instead of 146; torch's own cache
+of shapes (``FakeTensorMode``) takes 47, 136 and 53 ms once it has seen the network, and 194, 735 and 150 at first.
+
+The plain cases of these calls are answered: contiguous tensors of one dtype whose shapes fit. Everything else, errors
+included, is left to torch. ``answer`` is asked for a torch call as a model makes it, where no gradient is recorded;
+``FastShapes`` for what arrives below torch's own code.
 """
 
 from __future__ import annotations

@@ -194,7 +194,7 @@ def test_solving_takes_no_time_beside_the_capture() -> None:
     [
         (
             0,
-            "must be 'params' or 'flops' .* a number of parameters above 0, or a pair .*, not 0; write e.g. budget='params'",
+            "must be 'params' .* a number of parameters above 0, or a pair .*, not 0; write e.g. budget='params'",
         ),
         (-5, "not -5"),
         (1.5, "not 1.5"),

@@ -16,7 +16,6 @@ from PIL import Image
 from torch import Tensor
 
 import reconfig
-from reconfig.draw import plan_svg
 from reconfig.harness.experiment import Experiment
 from reconfig.harness.jobs.job import Job
 from reconfig.harness.jobs.outcome import Outcome
@@ -58,7 +57,7 @@ def render(
     histories = {names[role]: [job.history() for job in runs] for role, runs in jobs.items()}
     eps = float(experiment.threat.eps)
     shown = {names[role]: _examples(examples.load(runs[0].folder / examples.NAME), eps) for role, runs in jobs.items()}
-    drawn = {names[role]: Markup(plan_svg(plan)) for role, plan in plans.items() if _changes(plan)}
+    drawn = {names[role]: Markup(plan.svg()) for role, plan in plans.items() if _changes(plan)}
     return _TEMPLATES.get_template("page.html.j2").render(
         title=" against ".join(reversed(names.values())),
         table=table.for_screen(),

@@ -10,7 +10,11 @@ from reconfig.widths.structure import Value
 
 
 def factory(site: Site, *args: Any, **kwargs: Any) -> Any:
-    """Its sizes are numbers by now, but may follow a width through ``x.shape``: assume so, the second capture tells."""
+    """A tensor of sizes that may have been read from ``x.shape``.
+
+    They arrive as numbers, so each counts as a length that may turn out to be a width; where that is wrong, the
+    rewritten skeleton runs otherwise than planned, and the width is kept.
+    """
     if site.shape and isinstance(site.shape[0], tuple):
         return site.constant()
     return Value(site.shape, tuple(site.widths.loose(size) for size in site.shape))

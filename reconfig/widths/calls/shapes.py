@@ -122,7 +122,7 @@ def squeeze(site: Site, input: Value, *args: Any, **kwargs: Any) -> Value:
 
 
 def expand(site: Site, input: Value, *args: Any, **kwargs: Any) -> Value:
-    """New lengths are numbers by now, but may follow a width through ``x.shape``."""
+    """The new lengths arrive as numbers, which may have been read from ``x.shape`` (see ``factory``)."""
     others = [value for value in leaves((args, kwargs), Value) if value.shape == site.shape]
     target = Value(site.shape, tuple(site.widths.loose(size) for size in site.shape))
     return elementwise(site, input, *others, target)

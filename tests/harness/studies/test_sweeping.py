@@ -326,7 +326,6 @@ def test_what_is_no_address_is_said_in_rays_words(address: str) -> None:
         cluster.check(address)
 
 
-@pytest.mark.xfail(strict=False, reason="until `import reconfig` is lazy, the schema waits for torch")
 def test_help_needs_neither_torch_nor_ray() -> None:
     code = (
         "import sys; sys.argv[1:] = ['--help']\nimport benchmarks.sweep as s\ntry: s.main()\nexcept SystemExit: pass\n"
