@@ -24,13 +24,13 @@ def main() -> int:
     """Attack what the command line asks for; the exit code."""
     options = tyro.cli(AttackOptions, description=__doc__)
 
-    from reconfig.harness.studies import attack_later as later  # only now, so that --help does not wait for torch
+    from reconfig.harness.studies import attack_later  # only now, so that --help does not wait for torch
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("auto-attack").setLevel(logging.WARNING)
 
     def attack() -> None:
-        for line in later.run(options):
+        for line in attack_later.run(options):
             print(line)
 
     return command.finish(attack)

@@ -19,7 +19,9 @@ import tyro
 from torch import Tensor, nn
 
 import reconfig.zoo
-from reconfig.harness.attacks.engine import NORMS, cross_entropy, perturb
+from reconfig.harness.attacks.balls import NORMS
+from reconfig.harness.attacks.gradient import perturb
+from reconfig.harness.attacks.losses import cross_entropy
 from reconfig.harness.experiment import Attack, Threat
 
 

@@ -40,10 +40,10 @@ def main() -> int:
     }
     wanted = tyro.extras.overridable_config_cli(choices, description=__doc__)
 
-    from reconfig.harness.studies import comparison as study  # only now, so that --help does not wait for torch
+    from reconfig.harness.studies import comparison  # only now, so that --help does not wait for torch
 
     again = [] if wanted.options.resume else ["--resume"]
-    return command.finish(lambda: study.run(wanted.experiment, wanted.options), *again)
+    return command.finish(lambda: comparison.run(wanted.experiment, wanted.options), *again)
 
 
 def _summary(docstring: str | None) -> str:

@@ -39,10 +39,10 @@ def main() -> int:
     }
     wanted = tyro.extras.overridable_config_cli(choices, description=__doc__)
 
-    from reconfig.harness.studies import sweeping as sweep  # only now, so that --help does not wait for torch
+    from reconfig.harness.studies import sweeping  # only now, so that --help does not wait for torch
 
     again = [] if wanted.options.resume else ["--resume"]
-    return command.finish(lambda: sweep.run(wanted.sweep, wanted.options), *again)
+    return command.finish(lambda: sweeping.run(wanted.sweep, wanted.options), *again)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ from torchvision.transforms import v2
 import reconfig.zoo
 from benchmarks.attack_time import keep_parameter_gradients
 from reconfig.harness import files
-from reconfig.harness.data.dataset import Split, as_floats, augment
+from reconfig.harness.data.augmentation import as_floats, augment
+from reconfig.harness.data.dataset import Split
 from reconfig.harness.experiment import Attack, Compute, Setting, Threat, Train
 from reconfig.harness.machine import machine
 from reconfig.harness.machine.machine import Machine

@@ -12,7 +12,8 @@ from itertools import product
 from pathlib import Path
 
 from reconfig.harness.experiment import Network
-from reconfig.harness.sweep import Compare, Configuration, Reported, Sweep
+from reconfig.harness.paper import Reported
+from reconfig.harness.sweep import Compare, Configuration, Sweep
 
 DEPTHS = (1, 3, 5, 7, 9)
 """Blocks of a stage in the grid search (section 4.1)."""
@@ -45,9 +46,9 @@ class Exploration(Sweep):
     gamma: float = 1.0
     """Factor on every width: 0.05 makes networks small enough to try a sweep out."""
 
-    def _one(self, rule: str, *places: tuple[str, float], gamma: float = 1.0, name: str = "") -> Configuration:
+    def _one(self, rule: str, *positions: tuple[str, float], gamma: float = 1.0, name: str = "") -> Configuration:
         known = REPORTED.get((rule, gamma)) if self.factory == "wrn34_10" and self.gamma == 1 else None
-        return Configuration(name or rule, Network(self.factory, rule, gamma * self.gamma), places, known)
+        return Configuration(name or rule, Network(self.factory, rule, gamma * self.gamma), positions, known)
 
     def _controlled(self, kind: str, choices: tuple[int, ...], standard: int) -> Iterator[Configuration]:
         """Each stage on its own over ``choices``, the others at ``standard``; the standard network comes first."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from reconfig.harness.experiment import Experiment, Network, PaperRow
+from reconfig.harness.experiment import Experiment, Network
+from reconfig.harness.paper import PaperRow
 
 
 def vgg11() -> Experiment:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from recipes.wrn34 import wrn34
-from reconfig.harness.experiment import TRAINING, Experiment, PaperRow
+from reconfig.harness.experiment import TRAINING, Experiment
+from reconfig.harness.paper import PaperRow
 
 
 def wrn34_rst() -> Experiment:

@@ -12,37 +12,9 @@ from fractions import Fraction
 from typing import Annotated, Literal
 
 import tyro
-from tyro.constructors import PrimitiveConstructorSpec
 
-
-def _ratio(texts: list[str]) -> Fraction:
-    try:
-        return Fraction(texts[0])
-    except ZeroDivisionError as error:
-        raise ValueError(f"{texts[0]} divides by zero") from error
-
-
-Ratio = Annotated[
-    Fraction,
-    PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="RATIO",
-        instance_from_str=_ratio,
-        is_instance=lambda value: isinstance(value, Fraction),
-        str_from_instance=lambda value: [str(value)],
-    ),
-]
-"""An exact number: written 8/255 (or 0.03) on the command line, and as a fraction in tables and JSON."""
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, not {value}")
-
-
-def _positive(name: str, value: float | Fraction) -> None:
-    if not value > 0:  # NaN as well
-        raise ValueError(f"{name} must be above 0, not {value}")
+from reconfig.harness.fields import Ratio, at_least, positive
+from reconfig.harness.paper import PaperRow
 
 
 @dataclass(frozen=True)
@@ -95,11 +67,11 @@ class Data:
     def __post_init__(self) -> None:
         for name in ("train_limit", "test_limit"):
             if getattr(self, name) is not None:
-                _at_least(f"data.{name}", getattr(self, name), 1)
+                at_least(f"data.{name}", getattr(self, name), 1)
         if not 0 < self.extra_part < 1:
             raise ValueError(f"data.extra_part is a part of each batch, between 0 and 1, not {self.extra_part}")
-        _at_least("data.hold_out", self.hold_out, 1)
-        _at_least("data.crop_padding", self.crop_padding, 0)
+        at_least("data.hold_out", self.hold_out, 1)
+        at_least("data.crop_padding", self.crop_padding, 0)
 
 
 @dataclass(frozen=True)
@@ -112,7 +84,7 @@ class Threat:
     """Its radius, for images in [0, 1]."""
 
     def __post_init__(self) -> None:
-        _positive("threat.eps", self.eps)
+        positive("threat.eps", self.eps)
 
 
 @dataclass(frozen=True)
@@ -127,24 +99,24 @@ class Attack:
     """Begin at a random point of the ball rather than at the image."""
 
     def __post_init__(self) -> None:
-        _at_least("attack.steps", self.steps, 1)
-        _positive("attack.step", self.step)
+        at_least("attack.steps", self.steps, 1)
+        positive("attack.step", self.step)
 
 
 @dataclass(frozen=True)
 class WeightPerturbation:
     """Adversarial weight perturbation (Wu et al., 2020): each step is taken at the worst weights nearby."""
 
-    gamma: float = 0.0
-    """Largest length of a layer's perturbation in lengths of the layer's weights; 0 for none. Wu et al. take
-    0.01 with SAT and 0.005 with TRADES."""
+    size: float = 0.0
+    """Largest length of a layer's perturbation in lengths of the layer's weights (the paper's gamma); 0 for none.
+    Wu et al. take 0.01 with SAT and 0.005 with TRADES."""
     warmup: int = 0
     """Epochs before it begins."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.gamma < 1:
-            raise ValueError(f"train.awp.gamma must be at least 0 and below 1, not {self.gamma}")
-        _at_least("train.awp.warmup", self.warmup, 0)
+        if not 0 <= self.size < 1:
+            raise ValueError(f"train.awp.size must be at least 0 and below 1, not {self.size}")
+        at_least("train.awp.warmup", self.warmup, 0)
 
 
 @dataclass(frozen=True)
@@ -184,15 +156,15 @@ class Train:
     and saved; 0 for none."""
 
     def __post_init__(self) -> None:
-        _at_least("train.epochs", self.epochs, 1)
-        _at_least("train.batch", self.batch, 1)
+        at_least("train.epochs", self.epochs, 1)
+        at_least("train.batch", self.batch, 1)
         for name in ("beta", "lr", "decay"):
-            _positive(f"train.{name}", getattr(self, name))
+            positive(f"train.{name}", getattr(self, name))
         for part in self.milestones:
             if not 0 < part <= 1:
                 raise ValueError(f"train.milestones are parts of the epochs, above 0 and up to 1, not {part}")
         if self.grad_clip is not None:
-            _positive("train.grad_clip", self.grad_clip)
+            positive("train.grad_clip", self.grad_clip)
         if not 0 <= self.average < 1:
             raise ValueError(f"train.average must be at least 0 and below 1, not {self.average}")
 
@@ -243,9 +215,9 @@ class Evaluate:
 
     def __post_init__(self) -> None:
         for name in ("batch", "aa_shard"):
-            _at_least(f"evaluate.{name}", getattr(self, name), 1)
+            at_least(f"evaluate.{name}", getattr(self, name), 1)
         if self.aa_images is not None:
-            _at_least("evaluate.aa_images", self.aa_images, 1)
+            at_least("evaluate.aa_images", self.aa_images, 1)
         if "transfer" in self.attacks and self.source is None:
             raise ValueError(
                 "attacks has transfer, which needs a network to make the images on:"
@@ -271,23 +243,6 @@ class Compute:
     """Let torch take only algorithms that give the same bits each time, and warn where it has none."""
 
 
-@dataclass(frozen=True)
-class PaperRow:
-    """A row of the paper's Table 2 (white-box robustness): accuracy in % at the (last, best) checkpoint."""
-
-    model: str
-    params_m: float
-    """Millions of parameters."""
-    clean: tuple[float, float]
-    fgsm: tuple[float, float]
-    pgd20: tuple[float, float]
-    gama100: tuple[float, float]
-    cw: tuple[float, float]
-    aa: tuple[float, float]
-    unsure: tuple[str, ...] = ()
-    """Columns whose printed figures should be trusted least."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Setting:
     """How networks are trained, attacked and measured, whichever they are."""
@@ -303,7 +258,7 @@ class Setting:
     """How often everything is done, with seed, seed + 1, ...: tables then give mean ± standard deviation."""
 
     def __post_init__(self) -> None:
-        _at_least("seeds", self.seeds, 1)
+        at_least("seeds", self.seeds, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,5 +272,5 @@ class Experiment(Setting):
 
     @property
     def networks(self) -> dict[str, Network]:
-        """The networks by the name of their place, which is also the name of their folder."""
+        """The networks by their role, which is also the name of their folder."""
         return {"original": self.original, "variant": self.variant}

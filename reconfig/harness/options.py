@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -89,3 +89,33 @@ class AttackOptions:
             batch=run.batch if self.batch is None else self.batch,
             aa_shard=run.aa_shard if self.shard is None else self.shard,
         )
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What of a finished run to export, and where to."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """The folder of a finished run."""
+    out: Annotated[Path, tyro.conf.Positional]
+    """The file, or for RobustBench the folder."""
+    to: Literal["safetensors", "robustbench"] = "safetensors"
+    """The form."""
+    network: Literal["original", "variant"] = "variant"
+    """Which of the run's networks."""
+    checkpoint: Literal["best", "last"] = "best"
+    """Which of its checkpoints."""
+    seed: int | None = None
+    """Of a run with several seeds, the one to take; the first where left out."""
+    name: str | None = None
+    """RobustBench's identifier, such as Huang2021Exploring; made of the run's where left out."""
+    dataset: str | None = None
+    """RobustBench's name of the images (cifar10, cifar100, imagenet), where the run's name for them differs."""
+    title: str = "Exploring Architectural Ingredients of Adversarially Robust Deep Neural Networks"
+    """Title on the model card."""
+    authors: str = ""
+    """Authors on the model card."""
+    venue: str = ""
+    """Venue on the model card; RobustBench shows none as unpublished."""
+    link: str = "https://arxiv.org/abs/2110.03825"
+    """Link on the model card."""

@@ -10,18 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from reconfig.harness.experiment import Evaluate, Network, Setting
-
-
-@dataclass(frozen=True)
-class Reported:
-    """What the paper reports of a configuration of WRN-34-10: accuracies in % at the best checkpoint, SAT, CIFAR-10."""
-
-    params_m: float | None = None
-    """Millions of parameters."""
-    clean: float | None = None
-    pgd20: float | None = None
-    about: bool = False
-    """The accuracy is from the text, which rounds it to whole %; figures 1 to 3 print no numbers that we have."""
+from reconfig.harness.paper import Reported
 
 
 @dataclass(frozen=True)
@@ -31,8 +20,8 @@ class Configuration:
     name: str
     """In tables and figures."""
     network: Network
-    places: tuple[tuple[str, float], ...]
-    """(panel, position on its axis): the standard network stands in the panel of every stage."""
+    positions: tuple[tuple[str, float], ...]
+    """(panel of the figure, value on its axis): the standard network stands in the panel of every stage."""
     reported: Reported | None = None
 
     @property

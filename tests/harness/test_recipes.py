@@ -125,7 +125,7 @@ def test_a_network_has_a_name_for_tables(network: Network, name: str) -> None:
         (lambda: Train(milestones=(Fraction(75),)), r"train.milestones are parts of the epochs.* not 75"),
         (lambda: Train(beta=0), "train.beta must be above 0, not 0"),
         (lambda: Train(average=1), "train.average must be at least 0 and below 1, not 1"),
-        (lambda: WeightPerturbation(gamma=1), "train.awp.gamma must be at least 0 and below 1, not 1"),
+        (lambda: WeightPerturbation(size=1), "train.awp.size must be at least 0 and below 1, not 1"),
         (lambda: WeightPerturbation(warmup=-1), "train.awp.warmup must be at least 0, not -1"),
         (lambda: Data(extra_part=Fraction(1)), "data.extra_part is a part of each batch, between 0 and 1, not 1"),
         (lambda: Threat(eps=Fraction(0)), "threat.eps must be above 0, not 0"),

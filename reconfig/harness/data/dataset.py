@@ -1,4 +1,4 @@
-"""A data set as two tensors, and random crops and flips of them where they lie.
+"""A data set as two tensors.
 
 The images stay as uint8 on the device (50,000 of 32x32 are 150 MB), so there are no loader processes and no
 copies to wait for.
@@ -16,9 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reconfig.harness.data.layouts import LAYOUTS, Arrays, read_extra
+from reconfig.harness.data.extra import read_extra
+from reconfig.harness.data.images import Arrays
+from reconfig.harness.data.layouts import LAYOUTS
+from reconfig.harness.experiment import Data
 from reconfig.harness.files import DataError
-from reconfig.harness.randomness import generator
 
 ENVIRONMENT = "RECONFIG_DATA"
 _HELP = """\
@@ -76,30 +78,27 @@ class Dataset:
         return digest.hexdigest()[:16]
 
 
-def load(
-    path: str | None, train_limit: int | None = None, test_limit: int | None = None, extra: str | None = None
-) -> Dataset:
-    """The data set at ``path``, else at the environment variable RECONFIG_DATA.
+def load(data: Data) -> Dataset:
+    """The data set at ``data.path``, else at the environment variable RECONFIG_DATA.
 
-    ``path`` is a folder in one of the layouts of ``readers.LAYOUTS``, or the word digits (scikit-learn's
-    1,797 scans, enlarged from 8x8 to 32x32). Limits keep the first so many images. ``extra`` is a file that
-    ``readers.read_extra`` knows.
+    The path is a folder in one of ``layouts.LAYOUTS``, or the word digits (scikit-learn's 1,797 scans, enlarged from
+    8x8 to 32x32). Limits keep the first so many images. ``data.extra`` is a file that ``extra.read_extra`` knows.
 
     Raises:
         DataError: If there is nothing, or what is there is empty, damaged or of the wrong shape; the
             message names it.
     """
-    dataset = _load(path, train_limit, test_limit)
-    return dataset if extra is None else with_extra(dataset, extra)
+    dataset = _load(data.path, data.train_limit, data.test_limit)
+    return dataset if data.extra is None else with_extra(dataset, data.extra)
 
 
 def _load(path: str | None, train_limit: int | None, test_limit: int | None) -> Dataset:
-    place = path or os.environ.get(ENVIRONMENT)
-    if not place:
+    path = path or os.environ.get(ENVIRONMENT)
+    if not path:
         raise DataError(f"no data: neither --data nor the environment variable {ENVIRONMENT} is set.\n{_HELP}")
-    if place == "digits":
+    if path == "digits":
         return _checked("digits (scikit-learn, 8x8 scaled to 32x32)", *_digits(train_limit, test_limit))
-    folder = Path(place).expanduser()
+    folder = Path(path).expanduser()
     if not folder.is_dir():
         kind = "is a file, not a folder" if folder.exists() else "does not exist"
         raise DataError(f"the data folder {folder} {kind}.\n{_HELP}")
@@ -114,7 +113,7 @@ def _load(path: str | None, train_limit: int | None, test_limit: int | None) -> 
 
 
 def with_extra(dataset: Dataset, path: str) -> Dataset:
-    """``dataset`` with the images of the file ``path`` as its extra ones: see ``readers.read_extra``.
+    """``dataset`` with the images of the file ``path`` as its extra ones: see ``extra.read_extra``.
 
     Raises:
         DataError: If the file cannot be read, or its images or labels do not fit the data set's.
@@ -130,39 +129,6 @@ def with_extra(dataset: Dataset, path: str) -> Dataset:
             f" but {dataset.name} has {dataset.classes} classes, 0 to {dataset.classes - 1}"
         )
     return replace(dataset, extra=extra)
-
-
-def hold_out(split: Split, size: int, seed: int) -> tuple[Split, Split]:
-    """``split`` without ``size`` images drawn at random, and those images.
-
-    Raises:
-        DataError: If nothing would be left.
-    """
-    if size >= len(split):
-        raise DataError(f"data.hold_out is {size}, but there are only {len(split)} training images")
-    order = torch.randperm(len(split), generator=generator("cpu", "hold out", seed)).to(split.labels.device)
-    return split[order[size:]], split[order[:size]]
-
-
-def as_floats(images: Tensor) -> Tensor:
-    """uint8 images as floats in [0, 1]; the paper's networks take them as they are, without normalisation."""
-    return images.float().div_(255)
-
-
-def augment(images: Tensor, padding: int, flip: bool, generator: torch.Generator) -> Tensor:
-    """Each uint8 image [N, C, H, W] padded with black, cropped back at a random place, mirrored at random."""
-    count, channels, height, width = images.shape
-    device = images.device
-    padded = F.pad(images, (padding,) * 4)
-    top, left = torch.randint(0, 2 * padding + 1, (2, count, 1), device=device, generator=generator)
-    rows = top + torch.arange(height, device=device)
-    columns = left + torch.arange(width, device=device)
-    if flip:
-        mirrored = torch.rand(count, 1, device=device, generator=generator) < 0.5
-        columns = torch.where(mirrored, columns.flip(1), columns)
-    image = torch.arange(count, device=device).view(-1, 1, 1, 1)
-    channel = torch.arange(channels, device=device).view(1, -1, 1, 1)
-    return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
 
 
 def _digits(train_limit: int | None, test_limit: int | None) -> tuple[Arrays, Arrays]:

@@ -19,11 +19,11 @@ from accelerate.utils import ProjectConfiguration, broadcast
 from torch import Tensor, nn
 
 from reconfig import ReconfigError
-from reconfig.harness.data.dataset import as_floats
+from reconfig.harness.data.augmentation import as_floats
 from reconfig.harness.experiment import Compute
 from reconfig.harness.machine import trackers
-from reconfig.harness.machine.cuda_graph import Recorded
-from reconfig.harness.machine.synced_batch_norm import share_statistics
+from reconfig.harness.machine.cuda_graph import CudaGraph
+from reconfig.harness.machine.synced_batch_norm import synchronise
 
 
 class MachineError(ReconfigError):
@@ -47,23 +47,23 @@ class Machine:
         """Whether this process is the one that writes files and prints."""
         return self.accelerator.is_main_process
 
-    def place(self, model: nn.Module) -> nn.Module:
+    def set_up(self, model: nn.Module) -> nn.Module:
         """The model on this device, in the memory layout and compiled as asked for; changed in place.
 
         With several processes, its batch norms take their statistics from all of them.
         """
         model.to(self.device)
         if self.accelerator.num_processes > 1:
-            model = share_statistics(model, self.device)
+            model = synchronise(model, self.device)
         if self.compute.channels_last:
             model.to(memory_format=torch.channels_last)
         if self.compute.compile:
             model.compile()
         return model
 
-    def recorded(self, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def as_graph(self, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         """``function`` of tensors as a CUDA graph, if that is asked for."""
-        return Recorded(function) if self.compute.capture else function
+        return CudaGraph(function) if self.compute.capture else function
 
     def floats(self, images: Tensor) -> Tensor:
         """uint8 images as floats in [0, 1], in the memory layout asked for."""

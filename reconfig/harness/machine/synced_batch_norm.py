@@ -26,7 +26,7 @@ class _Sum(torch.autograd.Function):
         return total
 
 
-class SharedBatchNorm(_BatchNorm):
+class SyncedBatchNorm(_BatchNorm):
     """A batch norm that sums its statistics over all processes while it trains; for devices torch's own cannot.
 
     Takes [N, C, ...]. In eval mode it is a batch norm like any other, and nothing is exchanged.
@@ -65,24 +65,24 @@ class SharedBatchNorm(_BatchNorm):
         self.running_var.lerp_((variance * count / (count - 1)).to(self.running_var.dtype), part)
 
 
-def share_statistics(model: nn.Module, device: torch.device) -> nn.Module:
+def synchronise(model: nn.Module, device: torch.device) -> nn.Module:
     """``model`` with every batch norm in it replaced by one that sums over processes; names and tensors stay.
 
-    On a GPU these are torch's ``SyncBatchNorm``, which takes no tensors of a CPU; there it is ``SharedBatchNorm``.
+    On a GPU these are torch's ``SyncBatchNorm``, which takes no tensors of a CPU; there it is ``SyncedBatchNorm``.
     """
     if device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)
     if isinstance(model, _BatchNorm):
-        return _shared(model)
+        return _synced(model)
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, _BatchNorm) and not isinstance(child, SharedBatchNorm):
-                setattr(parent, name, _shared(child))
+            if isinstance(child, _BatchNorm) and not isinstance(child, SyncedBatchNorm):
+                setattr(parent, name, _synced(child))
     return model
 
 
-def _shared(norm: _BatchNorm) -> SharedBatchNorm:
-    made = SharedBatchNorm(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+def _synced(norm: _BatchNorm) -> SyncedBatchNorm:
+    made = SyncedBatchNorm(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
     made.weight, made.bias = norm.weight, norm.bias
     made.running_mean, made.running_var = norm.running_mean, norm.running_var
     made.num_batches_tracked = norm.num_batches_tracked

@@ -53,7 +53,7 @@ def check(name: str) -> None:
 
 
 def begin(
-    accelerator: Accelerator, out: Path, config: Mapping[str, Any], places: Iterable[str], resume: bool
+    accelerator: Accelerator, out: Path, config: Mapping[str, Any], networks: Iterable[str], resume: bool
 ) -> str | None:
     """Start the tracker that ``accelerator`` was made with, if any; the command that shows its curves.
 
@@ -62,8 +62,8 @@ def begin(
     Args:
         accelerator: with at most one tracker.
         out: the run's folder, which exists.
-        config: what the tracker is told of the run, by name.
-        places: the folders of the networks within ``out``.
+        config: what the tracker shows of the run's settings, by name.
+        networks: their folders within ``out``, which their curves are named after.
         resume: whether ``out`` may hold an earlier part of the run.
 
     Raises:
@@ -80,8 +80,8 @@ def begin(
         accelerator.init_trackers(project, plain, {name: arguments})
         tracker = accelerator.get_tracker(name, unwrap=True)
         if name == "wandb":
-            for place in places:
-                tracker.define_metric(f"{place}/*", step_metric=f"{place}/epoch")
+            for network in networks:
+                tracker.define_metric(f"{network}/*", step_metric=f"{network}/epoch")
         if name == "mlflow":
             files.write_text(_id_file(logs, name), tracker.info.run_id)
     except Exception as error:  # each tracker has its own, and none of them a common one
@@ -95,10 +95,10 @@ def begin(
 
 def log(accelerator: Accelerator, folder: Path, row: Mapping[str, Any]) -> None:
     """Give the tracker the metrics of an epoch of the network in ``folder``: original/loss, seed-1/variant/loss, ..."""
-    place = folder.relative_to(accelerator.project_dir)
-    # The steps of wandb only ever rise, over all networks: it would drop the second's. Its curves are over PLACE/epoch.
+    network = folder.relative_to(accelerator.project_dir)
+    # wandb's steps only ever rise, over all networks: it would drop the second's. Its curves are over NETWORK/epoch.
     step = None if LoggerType.WANDB in accelerator.log_with else row["epoch"]
-    accelerator.log({(place / name).as_posix(): value for name, value in row.items()}, step)
+    accelerator.log({(network / name).as_posix(): value for name, value in row.items()}, step)
 
 
 def _chosen(name: str, run: str, logs: Path, resume: bool) -> tuple[str, dict[str, Any], str | None]:
@@ -119,9 +119,9 @@ def _chosen(name: str, run: str, logs: Path, resume: bool) -> tuple[str, dict[st
         case "mlflow":
             return _PROJECT, *_mlflow(run, logs)
         case "trackio":
-            place = os.environ.setdefault("TRACKIO_DIR", str(logs / "trackio"))  # read when it is imported
+            store = os.environ.setdefault("TRACKIO_DIR", str(logs / "trackio"))  # read when it is imported
             arguments = {"name": run, "resume": "allow" if resume else "never"}
-            return _PROJECT, arguments, f"TRACKIO_DIR={shlex.quote(place)} trackio show --project {_PROJECT}"
+            return _PROJECT, arguments, f"TRACKIO_DIR={shlex.quote(store)} trackio show --project {_PROJECT}"
         case _:
             return run, {}, None
 

@@ -10,11 +10,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from reconfig.harness import files
-from reconfig.harness.attacks.engine import ATTACKS, frozen, random_start
+from reconfig.harness.attacks.balls import random_start
+from reconfig.harness.attacks.engine import frozen
+from reconfig.harness.attacks.gradient import ATTACKS
 from reconfig.harness.data.dataset import Split
 from reconfig.harness.experiment import Setting
 from reconfig.harness.machine.machine import Machine
-from reconfig.harness.measuring.evaluate import SELECTION
+from reconfig.harness.measuring.predictions import SELECTION
 from reconfig.harness.randomness import generator
 
 NAME = "examples.safetensors"

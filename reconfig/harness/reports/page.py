@@ -17,11 +17,13 @@ from torch import Tensor
 
 import reconfig
 from reconfig.harness.experiment import Experiment
-from reconfig.harness.jobs.job import Outcome, Unit
+from reconfig.harness.jobs.job import Job
+from reconfig.harness.jobs.outcome import Outcome
 from reconfig.harness.measuring import examples
 from reconfig.harness.measuring.examples import Examples
 from reconfig.harness.reports import plots
-from reconfig.harness.reports.report import Comparison, selection
+from reconfig.harness.reports.results import selection
+from reconfig.harness.reports.table import Table
 
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -44,21 +46,19 @@ class _Example(NamedTuple):
 
 def render(
     experiment: Experiment,
-    table: Comparison,
+    table: Table,
     plans: Mapping[str, reconfig.Plan],
-    units: Mapping[str, Sequence[Unit]],
+    jobs: Mapping[str, Sequence[Job]],
     outcomes: Mapping[str, Sequence[Outcome]],
     result: Mapping[str, Any],
 ) -> str:
-    """The page, from what the units have left in their folders and from ``report.result``."""
+    """The page, from what the jobs have left in their folders and from ``results.result``."""
     names = _names(outcomes)
-    histories = {names[place]: [unit.history() for unit in runs] for place, runs in units.items()}
+    histories = {names[role]: [job.history() for job in runs] for role, runs in jobs.items()}
     eps = float(experiment.threat.eps)
-    shown = {
-        names[place]: _examples(examples.load(runs[0].folder / examples.NAME), eps) for place, runs in units.items()
-    }
-    drawn = {names[place]: Markup(plan.svg()) for place, plan in plans.items() if _changes(plan)}
-    return _TEMPLATES.get_template("report.html.j2").render(
+    shown = {names[role]: _examples(examples.load(runs[0].folder / examples.NAME), eps) for role, runs in jobs.items()}
+    drawn = {names[role]: Markup(plan.svg()) for role, plan in plans.items() if _changes(plan)}
+    return _TEMPLATES.get_template("page.html.j2").render(
         title=" against ".join(reversed(names.values())),
         table=table.for_screen(),
         curves=Markup(plots.curves(histories)),
@@ -77,10 +77,10 @@ def render(
 
 
 def _names(outcomes: Mapping[str, Sequence[Outcome]]) -> dict[str, str]:
-    """The networks' names, with their places where one network stands in both."""
-    names = {place: runs[0].name for place, runs in outcomes.items()}
+    """The networks' names, with their roles where one network stands in both."""
+    names = {role: runs[0].name for role, runs in outcomes.items()}
     same = len(set(names.values())) < len(names)
-    return {place: f"{name} ({place})" if same else name for place, name in names.items()}
+    return {role: f"{name} ({role})" if same else name for role, name in names.items()}
 
 
 def _changes(plan: reconfig.Plan) -> bool:

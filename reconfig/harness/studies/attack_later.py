@@ -12,10 +12,10 @@ from reconfig.harness import checkpoints, files, verdicts
 from reconfig.harness.data.dataset import Split, load
 from reconfig.harness.experiment import Setting
 from reconfig.harness.files import CheckpointError, DataError
-from reconfig.harness.jobs.job import read_outcome
+from reconfig.harness.jobs.outcome import read_outcome
 from reconfig.harness.machine import machine
 from reconfig.harness.machine.machine import Machine
-from reconfig.harness.measuring.evaluate import VERDICTS, scores
+from reconfig.harness.measuring.measures import VERDICTS, scores
 from reconfig.harness.options import AttackOptions
 
 
@@ -39,7 +39,7 @@ def run(options: AttackOptions) -> list[str]:
             raise CheckpointError(f"{path} is none of its run's checkpoints; give best.pt or last.pt")
     config = checkpoints.read_config(found[0])
     setting = checkpoints.read_setting(config)
-    dataset = load(options.data or setting.data.path, setting.data.train_limit, setting.data.test_limit)
+    dataset = load(replace(setting.data, path=options.data or setting.data.path))
     if dataset.fingerprint() != config["images"]:
         raise DataError(
             f"{dataset.name} holds other images than {options.path} was trained on; give theirs with --data"
@@ -52,11 +52,11 @@ def run(options: AttackOptions) -> list[str]:
     for folder, names in wanted.items():
         of_seed = replace(setting, seed=outcomes[folder].seed)
         for measured in dict.fromkeys(outcomes[folder].measured(name) for name in names):
-            model = computer.place(checkpoints.load_network(folder / f"{measured}.pt", dataset.classes))
+            model = computer.set_up(checkpoints.load_network(folder / f"{measured}.pt", dataset.classes))
             values = _measure(computer, model, test, of_seed, folder / measured)
             if computer.main:
                 _enter(folder, measured, values)
-            shown = ", ".join(f"{key} {value:.2f}" for key, value in values.items())
+            shown = ", ".join(f"{name} {value:.2f}" for name, value in values.items())
             lines.append(f"{folder / measured}: {shown or 'all asked for is there already, for more images'}")
     return lines + _advice(options.path) if computer.main else []
 
@@ -64,11 +64,11 @@ def run(options: AttackOptions) -> list[str]:
 def _measure(computer: Machine, model: nn.Module, test: Split, setting: Setting, out: Path) -> dict[str, float]:
     """The values of what was asked for, without what is known of more images than these."""
     held = verdicts.read(out / VERDICTS)[0] if (out / VERDICTS).exists() else {}
-    asked = tuple(key for key in setting.evaluate.attacks if len(held.get(key, ())) <= len(test))
+    asked = tuple(name for name in setting.evaluate.attacks if len(held.get(name, ())) <= len(test))
     if not asked:
         return {}
     found = scores(computer, model, test, replace(setting, evaluate=replace(setting.evaluate, attacks=asked)), out)
-    return {key: found[key] for key in asked}
+    return {name: found[name] for name in asked}
 
 
 def _enter(folder: Path, measured: str, values: dict[str, float]) -> None:

@@ -15,7 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from reconfig.harness.attacks.engine import Loss, cross_entropy, frozen, random_start
+from reconfig.harness.attacks.balls import random_start
+from reconfig.harness.attacks.engine import frozen
+from reconfig.harness.attacks.losses import Loss, cross_entropy
 from reconfig.harness.experiment import Threat
 
 NEAR = 0.001

@@ -8,100 +8,36 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
 from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, nn
 
-from reconfig import ReconfigError
 from reconfig.harness import files
-from reconfig.harness.attacks.engine import ATTACKS, perturb
-from reconfig.harness.data.dataset import Split, augment
-from reconfig.harness.experiment import Setting, Train
+from reconfig.harness.attacks.gradient import ATTACKS, perturb
+from reconfig.harness.data.augmentation import augment
+from reconfig.harness.data.dataset import Split
+from reconfig.harness.experiment import Setting
 from reconfig.harness.files import CheckpointError
 from reconfig.harness.machine import trackers
 from reconfig.harness.machine.machine import Machine
-from reconfig.harness.measuring.evaluate import SELECTION, accuracy
+from reconfig.harness.measuring.predictions import SELECTION, accuracy
 from reconfig.harness.randomness import derived_seed, generator
+from reconfig.harness.training.averaging import average
+from reconfig.harness.training.checks import TrainError, check_images
 from reconfig.harness.training.methods import METHODS
-from reconfig.harness.training.weight_perturbation import average, perturbed, worst_direction
+from reconfig.harness.training.schedule import learning_rate
+from reconfig.harness.training.state import State, Watcher
+from reconfig.harness.training.weight_perturbation import perturbed, worst_direction
 
 LossOf = Callable[[nn.Module], tuple[Tensor, Tensor]]
 """The loss and logits of a network on a batch that is already attacked."""
-
-
-class TrainError(ReconfigError):
-    """Training that cannot begin or go on."""
-
-
-class Watcher(Protocol):
-    """Who is told how training goes."""
-
-    def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
-        """``step`` of ``steps`` steps of ``epoch`` (from 0) are done, with this mean loss, on the device."""
-
-    def epoch(self, row: dict[str, Any], steps: int) -> None:
-        """An epoch of ``steps`` steps ended with these metrics."""
-
-
-@dataclass
-class State:
-    """Where training stands, beside the weights and the momentum."""
-
-    epoch: int = 0
-    """Epochs finished."""
-    step: int = 0
-    """Steps finished of the epoch under way."""
-    loss: float = 0.0
-    """Sum of the losses of these steps."""
-    correct: int = 0
-    """Adversarial training images classified correctly in these steps."""
-    seconds: float = 0.0
-    """Time spent training, over all resumptions."""
-    history: list[dict[str, Any]] = field(default_factory=list)
-    """The metrics of each epoch."""
-    best: dict[str, Any] | None = None
-    """The row of the history with the best selection accuracy; the earliest of equals."""
-
-
-def learning_rate(train: Train, epoch: float) -> float:
-    """The rate after ``epoch`` epochs, counted from 0; a step's is that at its beginning.
-
-    step: ``lr`` multiplied by ``decay`` at each milestone reached. cosine: lr (1 + cos(pi t)) / 2 at the part t of the
-    training (Loshchilov and Hutter, 2017, eq. 5). cyclic: a triangle with its top in the middle (Smith, 2017).
-    """
-    part = epoch / train.epochs
-    match train.schedule:
-        case "step":
-            return train.lr * train.decay ** sum(epoch >= milestone * train.epochs for milestone in train.milestones)
-        case "cosine":
-            return train.lr * (1 + math.cos(math.pi * part)) / 2
-        case "cyclic":
-            return train.lr * (1 - abs(1 - 2 * part))
-
-
-def check_images(train: Train, counts: Mapping[str, int], processes: int) -> None:
-    """See that the images (``counts``: how many for each use) do for training.
-
-    They have to make at least one batch, which ``processes`` can share equally, and RST needs extra ones.
-
-    Raises:
-        TrainError: If not.
-    """
-    images = counts["train"]
-    if train.method == "rst" and not counts.get("extra"):
-        raise TrainError("rst trains on extra images as well; say with --data.extra where they are")
-    if train.batch > images:
-        raise TrainError(f"train.batch is {train.batch}, but there are only {images} training images")
-    if train.batch % processes:
-        raise TrainError(f"train.batch is {train.batch}, which {processes} processes cannot share equally")
 
 
 class Training:
@@ -144,17 +80,17 @@ class Training:
         self.state = State()
         self.method = METHODS[train.method]
         # Attacks use the bare model: through DDP every backward would synchronise gradients for nothing.
-        self.model = machine.place(model)
+        self.model = machine.set_up(model)
         self.mean: nn.Module | None = None
         if train.average:  # before accelerate ties the model's forward to the model itself
-            self.mean = machine.accelerator.prepare_model(machine.place(deepcopy(model)), evaluation_mode=True)
+            self.mean = machine.accelerator.prepare_model(machine.set_up(deepcopy(model)), evaluation_mode=True)
         optimizer = torch.optim.SGD(
             model.parameters(), train.lr, momentum=train.momentum, weight_decay=train.weight_decay
         )
         self.network: nn.Module
         self.optimizer: AcceleratedOptimizer
         self.network, self.optimizer = machine.accelerator.prepare(self.model, optimizer)
-        self.attack = machine.recorded(self._attack)
+        self.attack = machine.as_graph(self._attack)
         if (folder / "last.pt").exists():
             self._restore()
         self.saved_at = self.resumed_at = time.monotonic()
@@ -233,11 +169,11 @@ class Training:
     def _worst_weights(self, loss_of: LossOf) -> Iterator[None]:
         """The weights perturbed for the gradient of a step, if the experiment says so."""
         awp = self.experiment.train.awp
-        if not awp.gamma or self.state.epoch < awp.warmup:
+        if not awp.size or self.state.epoch < awp.warmup:
             yield
             return
         directions = worst_direction(self.model, lambda: loss_of(self.model)[0], self.machine.total)
-        with perturbed(self.model, directions, awp.gamma):
+        with perturbed(self.model, directions, awp.size):
             yield
 
     def _finish_epoch(self, loss: float, train_accuracy: float) -> None:

@@ -1,4 +1,4 @@
-"""What is done to weights beside the optimiser's steps: adversarial perturbation and averaging."""
+"""Adversarial weight perturbation (Wu et al., 2020): each step is taken at the worst weights nearby."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 _TINY = 1e-20
+"""Keeps a gradient of zeros from being divided by its length; far below any that is not."""
 
 
 def worst_direction(model: nn.Module, loss: Callable[[], Tensor], total: Callable[[Tensor], Tensor]) -> list[Tensor]:
@@ -32,13 +33,13 @@ def worst_direction(model: nn.Module, loss: Callable[[], Tensor], total: Callabl
 
 
 @contextmanager
-def perturbed(model: nn.Module, directions: list[Tensor], gamma: float) -> Iterator[None]:
-    """The weights moved by ``gamma`` times ``directions``; afterwards they are what they were, to the bit."""
+def perturbed(model: nn.Module, directions: list[Tensor], size: float) -> Iterator[None]:
+    """The weights moved by ``size`` times ``directions``; afterwards they are what they were, to the bit."""
     chosen = weights(model)
     before = [weight.detach().clone() for weight in chosen]
     with torch.no_grad():
         for weight, direction in zip(chosen, directions, strict=True):
-            weight.add_(direction, alpha=gamma)
+            weight.add_(direction, alpha=size)
     try:
         yield
     finally:
@@ -50,19 +51,3 @@ def perturbed(model: nn.Module, directions: list[Tensor], gamma: float) -> Itera
 def weights(model: nn.Module) -> list[nn.Parameter]:
     """The parameters that weight perturbation moves: neither biases nor norms' factors."""
     return [parameter for parameter in model.parameters() if parameter.requires_grad and parameter.ndim > 1]
-
-
-@torch.no_grad()
-def average(mean: nn.Module, model: nn.Module, decay: float, step: int) -> None:
-    """Move ``mean`` towards ``model`` after the ``step``-th step, counted from 0: mean <- d mean + (1 - d) model.
-
-    d is ``decay``, but at most (1 + step) / (10 + step), so that the first weights are soon forgotten. Buffers with a
-    fraction are averaged too, as batch statistics belong to the weights; counters are copied.
-    """
-    part = 1 - min(decay, (1 + step) / (10 + step))
-    means, values = ([*module.parameters(), *module.buffers()] for module in (mean, model))
-    for old, new in zip(means, values, strict=True):
-        if old.is_floating_point():
-            old.lerp_(new, part)
-        else:
-            old.copy_(new)

@@ -9,21 +9,10 @@ import torch.nn.functional as F
 from helpers import small_digits
 from torch import Tensor, nn
 
-from reconfig.harness.attacks.engine import (
-    ATTACKS,
-    FGSM,
-    PGD20,
-    Step,
-    climb,
-    corner_start,
-    cross_entropy,
-    frozen,
-    gama,
-    guided_margin,
-    margin,
-    perturb,
-    random_start,
-)
+from reconfig.harness.attacks.balls import corner_start, random_start
+from reconfig.harness.attacks.engine import Step, climb, frozen
+from reconfig.harness.attacks.gradient import ATTACKS, FGSM, PGD20, gama, perturb
+from reconfig.harness.attacks.losses import cross_entropy, guided_margin, margin
 from reconfig.harness.experiment import Attack, Threat
 
 LINF, L2 = Threat("linf", Fraction(8, 255)), Threat("l2", Fraction(1, 2))
@@ -327,7 +316,7 @@ def test_robust_accuracy_is_that_of_a_direct_implementation(name: str, direct: o
 
 def test_gama_takes_its_weights_and_sizes_from_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr("reconfig.harness.attacks.engine.climb", lambda *args: seen.extend(args[4]))
+    monkeypatch.setattr("reconfig.harness.attacks.gradient.climb", lambda *args: seen.extend(args[4]))
     gama(small_digits.network(), torch.rand(2, 1, 8, 8), torch.tensor([0, 1]), LINF)
     weights = [step.loss.keywords["weight"] for step in seen]
     assert weights == pytest.approx([*range(50, 0, -2)] + [0] * 75)

@@ -1,4 +1,4 @@
-"""Measures that two processes share: the script of test_evaluate.py.
+"""Measures that two processes share: the script of test_measures.py.
 
 python -m torch.distributed.run --nproc_per_node 2 ... shared_measures.py OUT MEASURE...    where OUT holds weights.pt
 """
@@ -13,7 +13,7 @@ import torch
 
 from reconfig.harness.experiment import Compute
 from reconfig.harness.machine import machine
-from reconfig.harness.measuring.evaluate import scores
+from reconfig.harness.measuring.measures import scores
 
 if __name__ == "__main__":
     out, *measures = sys.argv[1:]
@@ -21,6 +21,6 @@ if __name__ == "__main__":
     model = small_digits.network()
     model.load_state_dict(torch.load(Path(out) / "weights.pt"))
     setting = small_digits.measured(*measures, aa_shard=7)
-    scores(computer, computer.place(model), small_digits.unseen(41), setting, Path(out) / "best")
+    scores(computer, computer.set_up(model), small_digits.unseen(41), setting, Path(out) / "best")
     assert computer.accelerator.num_processes == 2
     computer.accelerator.end_training()

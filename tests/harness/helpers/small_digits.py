@@ -9,7 +9,8 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from reconfig.harness.attacks.engine import cross_entropy, perturb
+from reconfig.harness.attacks.gradient import perturb
+from reconfig.harness.attacks.losses import cross_entropy
 from reconfig.harness.data.dataset import Split
 from reconfig.harness.experiment import Attack, Evaluate, Setting, Threat
 

@@ -12,10 +12,10 @@ from helpers.small_training import EXPERIMENT, small_machine, small_network, sma
 from torch import Tensor
 
 from reconfig.harness import files
-from reconfig.harness.attacks.engine import perturb
+from reconfig.harness.attacks.gradient import perturb
 from reconfig.harness.experiment import Compute
 from reconfig.harness.machine import machine
-from reconfig.harness.machine.cuda_graph import Recorded
+from reconfig.harness.machine.cuda_graph import CudaGraph
 from reconfig.harness.machine.machine import MachineError
 from reconfig.harness.training.training import Training
 
@@ -76,10 +76,10 @@ def test_determinism_is_a_flag(tmp_path: Path) -> None:
     assert torch.backends.cudnn.benchmark
 
 
-# ---------------------------------------------------------------- recorded attacks
+# ---------------------------------------------------------------- captured attacks
 
 
-def test_recording_needs_a_gpu(tmp_path: Path) -> None:
+def test_captured_needs_a_gpu(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match=r"compute\.capture records CUDA graphs, and this run is on cpu; leave it"):
         small_machine(tmp_path, Compute("cpu", capture=True))
 
@@ -87,7 +87,7 @@ def test_recording_needs_a_gpu(tmp_path: Path) -> None:
 class Graph:
     """What the tests take for a CUDA graph: it computes again, into the same memory."""
 
-    recorded = replayed = 0
+    captured = replayed = 0
 
     def replay(self) -> None:
         Graph.replayed += 1
@@ -102,42 +102,42 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> type[Graph]:
 
     @contextmanager
     def context(graph: object) -> Iterator[None]:
-        Graph.recorded += isinstance(graph, Graph)
+        Graph.captured += isinstance(graph, Graph)
         yield
 
-    Graph.recorded = Graph.replayed = 0
+    Graph.captured = Graph.replayed = 0
     for name, value in {"Stream": Stream, "current_stream": Stream, "stream": context, "graph": context}.items():
         monkeypatch.setattr(torch.cuda, name, value)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
-    record = Recorded._record
+    capture = CudaGraph._capture
 
-    def remembering(self: Recorded, *inputs: Tensor) -> Any:
-        recording = record(self, *inputs)
-        graph = recording.graph
-        graph.again = lambda: recording.output.copy_(self.function(*recording.inputs))
-        return recording
+    def remembering(self: CudaGraph, *inputs: Tensor) -> Any:
+        captured = capture(self, *inputs)
+        graph = captured.graph
+        graph.again = lambda: captured.output.copy_(self.function(*captured.inputs))
+        return captured
 
-    monkeypatch.setattr(Recorded, "_record", remembering)
+    monkeypatch.setattr(CudaGraph, "_capture", remembering)
     return Graph
 
 
-def test_a_recorded_attack_sees_new_images_and_new_weights(graphs: type[Graph]) -> None:
+def test_a_captured_attack_sees_new_images_and_new_weights(graphs: type[Graph]) -> None:
     model, split = small_network(), small_split(6)
 
     def attack(images: Tensor, labels: Tensor) -> Tensor:
         return perturb(model, images, labels, EXPERIMENT.threat, EXPERIMENT.train.attack)
 
-    recorded, found = Recorded(attack), []
+    captured, found = CudaGraph(attack), []
     for scale in (1.0, -2.0):
         images = (split.images.float() / 255).flip(0 if scale < 0 else 1)
         with torch.no_grad():
             model[0].weight.mul_(scale)
-        found.append(recorded(images, split.labels))
+        found.append(captured(images, split.labels))
         assert torch.equal(found[-1], attack(images, split.labels))
     assert not torch.equal(*found)  # each has memory of its own
-    assert (graphs.recorded, graphs.replayed) == (1, 2)
-    recorded(split.images[:3].float() / 255, split.labels[:3])
-    assert (graphs.recorded, graphs.replayed) == (2, 3)
+    assert (graphs.captured, graphs.replayed) == (1, 2)
+    captured(split.images[:3].float() / 255, split.labels[:3])
+    assert (graphs.captured, graphs.replayed) == (2, 3)
 
 
 def test_training_replays_its_attack(graphs: type[Graph], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,9 +145,9 @@ def test_training_replays_its_attack(graphs: type[Graph], tmp_path: Path, monkey
     plain.mkdir()
     replayed.mkdir()
     small_training(plain).run()
-    monkeypatch.setattr(machine.Machine, "recorded", lambda self, function: Recorded(function))
+    monkeypatch.setattr(machine.Machine, "as_graph", lambda self, function: CudaGraph(function))
     small_training(replayed).run()
-    assert graphs.recorded == 1
+    assert graphs.captured == 1
     assert graphs.replayed == 12
     first, second = (files.load_checkpoint(folder / "last.pt")["model"] for folder in (plain, replayed))
     assert all(torch.equal(value, second[name]) for name, value in first.items())

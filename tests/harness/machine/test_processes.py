@@ -15,7 +15,7 @@ import torch
 from helpers.tiny_run import HELPERS, environment
 from torch import nn
 
-from reconfig.harness.machine.synced_batch_norm import SharedBatchNorm, share_statistics
+from reconfig.harness.machine.synced_batch_norm import SyncedBatchNorm, synchronise
 
 
 def trained(out: Path, case: str, processes: int) -> dict[str, Any]:
@@ -85,8 +85,8 @@ def test_shared_batch_norm_is_batch_norm(plain: nn.Module, shape: tuple[int, ...
     reference = type(plain)(3, plain.eps, plain.momentum, plain.affine, plain.track_running_stats).double()
     reference.load_state_dict(plain.state_dict())
     names = list(model.state_dict())
-    assert share_statistics(model, torch.device("cpu")) is model
-    assert isinstance(model[1], SharedBatchNorm)
+    assert synchronise(model, torch.device("cpu")) is model
+    assert isinstance(model[1], SyncedBatchNorm)
     assert list(model.state_dict()) == names
     for _ in range(2):
         given = torch.randn(shape, dtype=torch.float64)
@@ -105,9 +105,9 @@ def test_shared_batch_norm_is_batch_norm(plain: nn.Module, shape: tuple[int, ...
 
 
 def test_a_lone_batch_norm_and_low_precision(alone: None) -> None:
-    norm = share_statistics(nn.BatchNorm2d(3), torch.device("cpu"))
-    assert isinstance(norm, SharedBatchNorm)
-    assert share_statistics(norm, torch.device("cpu")) is not None
+    norm = synchronise(nn.BatchNorm2d(3), torch.device("cpu"))
+    assert isinstance(norm, SyncedBatchNorm)
+    assert synchronise(norm, torch.device("cpu")) is not None
     images = torch.randn(8, 3, 6, 6)
     low = norm(images.bfloat16())
     assert low.dtype == torch.bfloat16

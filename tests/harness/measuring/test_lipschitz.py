@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 import reconfig
 from reconfig import zoo
-from reconfig.harness.attacks.engine import PGD20, random_start
+from reconfig.harness.attacks.balls import random_start
+from reconfig.harness.attacks.gradient import PGD20
 from reconfig.harness.experiment import Attack, Threat
-from reconfig.harness.measuring.lipschitz import NETWORK, functions, lipschitz_bound, rates, steepest
+from reconfig.harness.measuring.lipschitz import NETWORK, functions, rates, steepest
+from reconfig.harness.measuring.lipschitz_bound import lipschitz_bound
 
 THREAT = Threat("linf", Fraction(1, 10))
 

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.made_up import DATA, ONE, VGG
 from PIL import Image
-from test_report import DATA, ONE, VGG
 
 import reconfig
 from reconfig import zoo
-from reconfig.harness.jobs.job import Unit, units
+from reconfig.harness.jobs.job import Job, make_jobs
 from reconfig.harness.measuring import examples
 from reconfig.harness.measuring.examples import Examples
 from reconfig.harness.reports import page
-from reconfig.harness.reports.report import compare, differences, result
+from reconfig.harness.reports.results import compare, differences, result
 
 ROWS = [{"epoch": epoch, "loss": 1.5, "clean": 70.0, "pgd20": 40.0, "train_robust": 45.0} for epoch in (1, 2)]
 EPS = 8 / 255
@@ -45,9 +45,9 @@ def plans() -> dict[str, reconfig.Plan]:
 
 
 @pytest.fixture
-def placed(tmp_path: Path) -> dict[str, list[Unit]]:
+def jobs(tmp_path: Path) -> dict[str, list[Job]]:
     """The folders of a finished run, as far as the page reads them."""
-    found = units(VGG.networks, VGG, tmp_path)
+    found = make_jobs(VGG.networks, VGG, tmp_path)
     for runs in found.values():
         runs[0].folder.mkdir()
         (runs[0].folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
@@ -67,14 +67,14 @@ class Tags(HTMLParser):
         self.found.append((tag, dict(attributes)))
 
 
-def rendered(placed: dict[str, list[Unit]], plans: dict[str, reconfig.Plan], command: str = "python run.py") -> str:
-    apart = differences(placed.values(), ONE.values())
+def rendered(jobs: dict[str, list[Job]], plans: dict[str, reconfig.Plan], command: str = "python run.py") -> str:
+    apart = differences(jobs.values(), ONE.values())
     made = result(VGG, ONE, DATA | {"classes": 10, "fingerprint": "abc"}, apart, command, {"cpu": "some", "gpu": None})
-    return page.render(VGG, compare(VGG, ONE, DATA, apart), plans, placed, ONE, made)
+    return page.render(VGG, compare(VGG, ONE, DATA, apart), plans, jobs, ONE, made)
 
 
-def test_the_page_holds_the_whole_report(placed: dict[str, list[Unit]], plans: dict[str, reconfig.Plan]) -> None:
-    text = rendered(placed, plans)
+def test_the_page_holds_the_whole_report(jobs: dict[str, list[Job]], plans: dict[str, reconfig.Plan]) -> None:
+    text = rendered(jobs, plans)
     for held in ("vgg11 10-10-4 against vgg11", "80.00", "paper: VGG-11-R", "difference", "python run.py"):
         assert held in text
     assert "width 205, " in text
@@ -82,8 +82,8 @@ def test_the_page_holds_the_whole_report(placed: dict[str, list[Unit]], plans: d
     assert text.count("<svg") == 2  # the curves, and the plan of the variant; the original is as it was
 
 
-def test_the_page_needs_nothing_from_elsewhere(placed: dict[str, list[Unit]], plans: dict[str, reconfig.Plan]) -> None:
-    tags = Tags(rendered(placed, plans)).found
+def test_the_page_needs_nothing_from_elsewhere(jobs: dict[str, list[Job]], plans: dict[str, reconfig.Plan]) -> None:
+    tags = Tags(rendered(jobs, plans)).found
     assert not {"script", "link", "iframe"} & {tag for tag, _ in tags}
     sources = [attributes["src"] or "" for _, attributes in tags if "src" in attributes]
     assert len(sources) == 6
@@ -92,48 +92,46 @@ def test_the_page_needs_nothing_from_elsewhere(placed: dict[str, list[Unit]], pl
     assert all(link.startswith("#") for link in links)
 
 
-def test_what_a_user_wrote_is_text_and_not_html(placed: dict[str, list[Unit]], plans: dict[str, reconfig.Plan]) -> None:
-    text = rendered(placed, plans, command="python run.py --out '<script>alert(1)</script>'")
+def test_what_a_user_wrote_is_text_and_not_html(jobs: dict[str, list[Job]], plans: dict[str, reconfig.Plan]) -> None:
+    text = rendered(jobs, plans, command="python run.py --out '<script>alert(1)</script>'")
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
 
 
-def test_perturbations_are_magnified_around_grey(
-    placed: dict[str, list[Unit]], plans: dict[str, reconfig.Plan]
-) -> None:
-    tags = Tags(rendered(placed, plans)).found
+def test_perturbations_are_magnified_around_grey(jobs: dict[str, list[Job]], plans: dict[str, reconfig.Plan]) -> None:
+    tags = Tags(rendered(jobs, plans)).found
     (source, *_) = [attributes["src"] or "" for _, attributes in tags if attributes.get("alt") == "perturbation"]
     pixels = Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2])))
     assert [pixels.getpixel(at) for at in ((0, 0), (1, 1), (2, 2))] == [(255,) * 3, (0,) * 3, (128,) * 3]
-    text = rendered(placed, plans)
+    text = rendered(jobs, plans)
     assert "magnified 16 times" in text
     assert "7 (is 3)" in text
 
 
 def test_numbers_have_a_minus_and_rules_their_hyphens(
-    placed: dict[str, list[Unit]], plans: dict[str, reconfig.Plan]
+    jobs: dict[str, list[Job]], plans: dict[str, reconfig.Plan]
 ) -> None:
-    text = rendered(placed, plans)
+    text = rendered(jobs, plans)
     assert '<td class="">−36.8%</td>' in text
     assert "vgg11 10-10-4</td>" in text
 
 
 def test_a_wide_table_has_the_networks_beside_each_other(
-    placed: dict[str, list[Unit]], plans: dict[str, reconfig.Plan]
+    jobs: dict[str, list[Job]], plans: dict[str, reconfig.Plan]
 ) -> None:
     measures = ("clean", "fgsm", "pgd20", "cw", "gama100", "aa", "stability", "lipschitz")
     scores = {checkpoint: dict.fromkeys(measures, 40.0) for checkpoint in ("last", "best")}
-    wide = {place: [replace(runs[0], scores=scores)] for place, runs in ONE.items()}
-    apart = differences(placed.values(), wide.values())
+    wide = {role: [replace(runs[0], scores=scores)] for role, runs in ONE.items()}
+    apart = differences(jobs.values(), wide.values())
     made = result(VGG, wide, DATA | {"classes": 10, "fingerprint": "abc"}, apart, "python run.py", {"cpu": "some"})
-    text = page.render(VGG, compare(VGG, wide, DATA, apart), plans, placed, wide, made)
+    text = page.render(VGG, compare(VGG, wide, DATA, apart), plans, jobs, wide, made)
     tags = Tags(text).found
     assert [attributes["class"] for tag, attributes in tags if tag == "th" and "class" in attributes] == [
         *("", "", "paper", "", "paper", "difference")
     ]
     assert sum(tag == "td" and attributes.get("class") == "difference" for tag, attributes in tags) == 17
-    keys = [attributes for tag, attributes in tags if attributes.get("class") == "key"]
-    assert len(keys) == 6  # of two networks in this table, in that of the stages and over the images
+    swatches = [attributes for tag, attributes in tags if attributes.get("class") == "swatch"]
+    assert len(swatches) == 6  # of two networks in this table, in that of the stages and over the images
 
 
 def test_grey_images_are_shown_too() -> None:
@@ -142,7 +140,7 @@ def test_grey_images_are_shown_too() -> None:
 
 
 def test_a_network_against_itself_keeps_both_apart() -> None:
-    same = {place: [replace(runs[0], name="vgg11")] for place, runs in ONE.items()}
+    same = {role: [replace(runs[0], name="vgg11")] for role, runs in ONE.items()}
     assert page._names(same) == {"original": "vgg11 (original)", "variant": "vgg11 (variant)"}
 
 

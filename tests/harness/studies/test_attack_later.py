@@ -18,11 +18,11 @@ from reconfig.harness.attacks import autoattack
 from reconfig.harness.data.dataset import Dataset, load
 from reconfig.harness.experiment import Compute, Data, Evaluate, Experiment, Network
 from reconfig.harness.files import CheckpointError
-from reconfig.harness.jobs import job as unit
-from reconfig.harness.measuring.evaluate import VERDICTS
+from reconfig.harness.jobs.network import build_network, plan_network
+from reconfig.harness.jobs.outcome import Outcome
+from reconfig.harness.measuring.measures import VERDICTS
 from reconfig.harness.options import AttackOptions
-from reconfig.harness.studies import attack_later as later
-from reconfig.harness.studies import folder
+from reconfig.harness.studies import attack_later, folder
 
 EXPERIMENT = Experiment(
     original=Network("vgg11", "10-10-10", gamma=0.04),
@@ -41,7 +41,7 @@ def _fresh_accelerate() -> None:
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    return load("digits", 40, 20)
+    return load(Data("digits", train_limit=40, test_limit=20))
 
 
 @pytest.fixture
@@ -50,15 +50,15 @@ def run(tmp_path: Path, dataset: Dataset) -> Path:
     out = tmp_path / "run"
     folder.prepare(out, folder.config(EXPERIMENT, dataset.fingerprint()), [out / "original", out / "variant"])
     for place, network in EXPERIMENT.networks.items():
-        plan = unit.plan(network, dataset)
+        plan = plan_network(network, dataset)
         (out / place / "plan.json").write_text(plan.to_json())
         for epoch, checkpoint in ((1, "best"), (2, "last")):
-            model = unit.build(network, plan, dataset.classes, seed=epoch)
+            model = build_network(network, plan, dataset.classes, seed=epoch)
             files.save_checkpoint(
                 out / place / f"{checkpoint}.pt", {"model": model.state_dict(), "state": {"epoch": epoch}}
             )
         scores = {"last": dict(SCORES), "best": dict(SCORES)}
-        outcome = unit.Outcome(network.name, 3, plan.params, plan.flops, scores, {"last": 2, "best": 1}, 1.0)
+        outcome = Outcome(network.name, 3, plan.params, plan.flops, scores, {"last": 2, "best": 1}, 1.0)
         files.write_json(out / place / "outcome.json", asdict(outcome))
     files.write_json(out / "result.json", {"command": "python benchmarks/run.py demo --out 'a run'"})
     return out
@@ -86,7 +86,7 @@ def shards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_a_run_is_attacked_in_all_its_checkpoints_and_the_outcomes_follow(run: Path) -> None:
-    lines = later.run(options(run, "fgsm", "stability"))
+    lines = attack_later.run(options(run, "fgsm", "stability"))
     assert len(lines) == 5
     assert lines[-1] == "To have it in the run's tables: python benchmarks/run.py demo --out 'a run' --resume"
     for place in ("original", "variant"):
@@ -100,15 +100,15 @@ def test_a_run_is_attacked_in_all_its_checkpoints_and_the_outcomes_follow(run: P
 
 def test_autoattack_is_extended_without_doing_anything_again(run: Path, shards: list[int]) -> None:
     best = run / "original" / "best.pt"
-    later.run(options(best, "aa", images=8, shard=4))
+    attack_later.run(options(best, "aa", images=8, shard=4))
     assert shards == [4, 4]
     assert outcome(run, "original")["best"]["aa"] == 50
     assert "aa" not in outcome(run, "original")["last"]
-    later.run(options(best, "aa", shard=4))
+    attack_later.run(options(best, "aa", shard=4))
     assert shards == [4] * 5
     held, _ = verdicts.read(run / "original" / "best" / VERDICTS)
     assert (len(held["aa"]), len(held["clean"])) == (20, 20)
-    lines = later.run(options(best, "aa", images=8, shard=4))
+    lines = attack_later.run(options(best, "aa", images=8, shard=4))
     assert shards == [4] * 5
     assert lines[0].endswith("all asked for is there already, for more images")
     assert len(verdicts.read(run / "original" / "best" / VERDICTS)[0]["aa"]) == 20
@@ -116,9 +116,9 @@ def test_autoattack_is_extended_without_doing_anything_again(run: Path, shards: 
 
 def test_fewer_images_do_not_replace_what_is_known_of_more(run: Path) -> None:
     best = run / "variant" / "best.pt"
-    later.run(options(best, "fgsm"))
+    attack_later.run(options(best, "fgsm"))
     before = outcome(run, "variant")["best"]
-    later.run(options(best, "fgsm", "pgd20", images=5))
+    attack_later.run(options(best, "fgsm", "pgd20", images=5))
     after = outcome(run, "variant")["best"]
     assert after["fgsm"] == before["fgsm"]
     held, _ = verdicts.read(run / "variant" / "best" / VERDICTS)
@@ -129,14 +129,14 @@ def test_checkpoints_of_one_epoch_are_measured_once(run: Path, shards: list[int]
     path = run / "original" / "outcome.json"
     whole = json.loads(path.read_text())
     path.write_text(json.dumps(whole | {"epochs": {"last": 2, "best": 2}}))
-    later.run(options(run / "original", "aa"))
+    attack_later.run(options(run / "original", "aa"))
     assert shards == [20]
     assert outcome(run, "original")["best"]["aa"] == outcome(run, "original")["last"]["aa"] == 50
 
 
 def test_transfer_takes_its_images_from_the_other_network(run: Path) -> None:
     source = str(run / "variant" / "best.pt")
-    later.run(options(run / "original" / "last.pt", "transfer", source=source))
+    attack_later.run(options(run / "original" / "last.pt", "transfer", source=source))
     assert 0 <= outcome(run, "original")["last"]["transfer"] <= 100
 
 
@@ -161,21 +161,21 @@ def test_settings_come_back_as_they_were(run: Path) -> None:
 
 def test_folders_without_a_finished_run_are_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"nowhere holds no best.pt or last.pt; give the folder of a run"):
-        later.run(options(tmp_path / "nowhere", "fgsm"))
+        attack_later.run(options(tmp_path / "nowhere", "fgsm"))
     (run / "variant" / "outcome.json").unlink()
     with pytest.raises(CheckpointError, match=r"variant is not finished .* end its run with --resume"):
-        later.run(options(run, "fgsm"))
+        attack_later.run(options(run, "fgsm"))
     assert "fgsm" not in outcome(run, "original")["best"]
 
 
 def test_outcomes_and_checkpoints_of_something_else_are_refused(run: Path, tmp_path: Path) -> None:
     (run / "original" / "outcome.json").write_text('{"name": "vgg11"}')
     with pytest.raises(CheckpointError, match=r"outcome.json is not of this version .* Remove it"):
-        later.run(options(run, "fgsm"))
+        attack_later.run(options(run, "fgsm"))
     epoch = run / "variant" / "epoch-7.pt"
     files.copy(run / "variant" / "best.pt", epoch)
     with pytest.raises(CheckpointError, match=r"epoch-7.pt is none of its run's checkpoints; give best.pt or last.pt"):
-        later.run(options(epoch, "fgsm"))
+        attack_later.run(options(epoch, "fgsm"))
     alone = tmp_path / "alone.pt"
     files.copy(run / "variant" / "best.pt", alone)
     with pytest.raises(CheckpointError, match=r"alone.pt lies in no run: there is no plan.json in the folders above"):
@@ -185,7 +185,7 @@ def test_outcomes_and_checkpoints_of_something_else_are_refused(run: Path, tmp_p
 def test_several_runs_at_once_are_refused(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "second")
     with pytest.raises(CheckpointError, match=r"holds 2 runs; give one, such as .*run$"):
-        later.run(options(tmp_path, "fgsm"))
+        attack_later.run(options(tmp_path, "fgsm"))
 
 
 def test_a_source_of_another_network_or_number_of_classes_is_refused(run: Path) -> None:
@@ -200,7 +200,7 @@ def test_other_images_are_refused(run: Path) -> None:
     config = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps(config | {"images": "0123456789abcdef"}))
     with pytest.raises(ReconfigError, match=r"digits .* holds other images than .* was trained on; give theirs with"):
-        later.run(options(run, "fgsm"))
+        attack_later.run(options(run, "fgsm"))
 
 
 def test_a_config_of_another_version_is_refused() -> None:

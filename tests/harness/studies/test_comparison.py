@@ -19,6 +19,10 @@ from benchmarks import run
 from recipes import discover
 from reconfig import zoo
 from reconfig.harness import files
+from reconfig.harness.jobs.job import Job
+from reconfig.harness.jobs.outcome import Outcome
+from reconfig.harness.studies import comparison
+from reconfig.harness.training.training import Training
 
 Main = Callable[..., int]
 
@@ -142,17 +146,15 @@ def test_select_test_trains_on_everything(main: Main, tmp_path: Path) -> None:
 def test_seeds_are_run_one_after_the_other_and_none_twice(
     main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from reconfig.harness.jobs import job as unit
+    out, complete, begun = tmp_path / "out", comparison.complete, []
 
-    out, complete, begun = tmp_path / "out", unit.complete, []
-
-    def three(each: unit.Unit, *rest: Any) -> unit.Outcome:
+    def three(each: Job, *rest: Any) -> Outcome:
         if len(begun) == 3:
             raise KeyboardInterrupt
         begun.append(str(each.folder.relative_to(out)))
         return complete(each, *rest)
 
-    monkeypatch.setattr(unit, "complete", three)
+    monkeypatch.setattr(comparison, "complete", three)
     arguments = [*TINY, "--train.epochs", "1", "--seeds", "2", "--seed", "5", "--out", str(out)]
     assert main(*arguments) == 130
     assert begun == ["seed-5/original", "seed-5/variant", "seed-6/original"]
@@ -382,12 +384,11 @@ def test_an_outcome_of_another_version_is_named(
 def test_ctrl_c_says_how_to_go_on(
     main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from reconfig.harness.training import training as train
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train.Training, "_finish_epoch", interrupt)
+    monkeypatch.setattr(Training, "_finish_epoch", interrupt)
     out = tmp_path / "out"
     assert main(*TINY, "--out", str(out)) == 130
     printed = capsys.readouterr().err

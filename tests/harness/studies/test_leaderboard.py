@@ -15,13 +15,14 @@ import torch
 from torch import nn
 
 import reconfig
-from benchmarks import export
+from benchmarks import export as command_line
 from reconfig import ExportError, zoo
 from reconfig.harness import files, verdicts
 from reconfig.harness.experiment import Data, Experiment, Network, Threat
-from reconfig.harness.jobs import job as unit
-from reconfig.harness.measuring.evaluate import VERDICTS
-from reconfig.harness.studies import leaderboard
+from reconfig.harness.jobs.outcome import Outcome
+from reconfig.harness.measuring.measures import VERDICTS
+from reconfig.harness.options import ExportOptions
+from reconfig.harness.studies import export, leaderboard
 
 
 def architecture() -> ModuleType:
@@ -144,7 +145,7 @@ def finished(
         files.write_text(folder / "plan.json", plan.to_json())
         files.save_checkpoint(folder / "best.pt", {"model": robust.state_dict(), "state": {"epoch": 3}})
         scores = {"best": dict(SCORES), "last": SCORES | {"clean": 85.0}}
-        outcome = unit.Outcome("wrn", seed, 1, 1, scores, {"best": 3, "last": 4}, 1.0)
+        outcome = Outcome("wrn", seed, 1, 1, scores, {"best": 3, "last": 4}, 1.0)
         files.write_json(folder / "outcome.json", dataclasses.asdict(outcome))
         (folder / "best").mkdir()
         verdicts.write(folder / "best" / VERDICTS, {"aa": torch.ones(attacked, dtype=torch.bool)}, {})
@@ -157,13 +158,13 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zoo, "wrn34_10", lambda num_classes=10: zoo.wrn(10, 2, num_classes))
 
 
-def options(run: Path, **fields: Any) -> export.Options:
-    return export.Options(run=run, out=run.parent / "out", **fields)
+def options(run: Path, **fields: Any) -> ExportOptions:
+    return ExportOptions(run=run, out=run.parent / "out", **fields)
 
 
 def test_a_card_has_the_figures_of_the_run(tmp_path: Path) -> None:
     (made,) = finished(tmp_path / "wrn34").values()
-    lines = export.export(options(tmp_path / "wrn34", to="robustbench", name="Doe2026Narrow", authors="Jane Doe"))
+    lines = export.run(options(tmp_path / "wrn34", to="robustbench", name="Doe2026Narrow", authors="Jane Doe"))
     out = tmp_path / "out"
     assert lines == [
         f"Wrote {out / 'models/cifar10/Linf/Doe2026Narrow.pt'}",
@@ -203,7 +204,7 @@ def test_a_card_has_the_figures_of_the_run(tmp_path: Path) -> None:
 def test_l2_extra_data_and_all_images_are_on_the_card(tmp_path: Path) -> None:
     fields = {"threat": Threat("l2", eps=leaderboard.Fraction(1, 2)), "data": Data(extra="more.npz")}
     finished(tmp_path / "run", "cifar-10-batches-py (torchvision CIFAR-10)", attacked=10_000, **fields)
-    export.export(options(tmp_path / "run", to="robustbench", checkpoint="best", dataset="cifar10"))
+    export.run(options(tmp_path / "run", to="robustbench", checkpoint="best", dataset="cifar10"))
     card = json.loads((tmp_path / "out/model_info/cifar10/L2/run_variant.json").read_text())
     assert (card["eps"], card["additional_data"], card["autoattack_acc"]) == ("0.5", True, "52.04")
     assert "footnote" not in card
@@ -212,7 +213,7 @@ def test_l2_extra_data_and_all_images_are_on_the_card(tmp_path: Path) -> None:
 def test_without_autoattack_the_card_says_nothing_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(SCORES, "aa")
     finished(tmp_path / "run")
-    lines = export.export(options(tmp_path / "run", to="robustbench"))
+    lines = export.run(options(tmp_path / "run", to="robustbench"))
     assert lines[-1].startswith(
         "The card has no autoattack_acc, which the leaderboard needs: python benchmarks/attack.py"
     )
@@ -222,7 +223,7 @@ def test_without_autoattack_the_card_says_nothing_of_it(tmp_path: Path, monkeypa
 
 def test_a_safetensors_file_of_a_seed(tmp_path: Path) -> None:
     made = finished(tmp_path / "run", seeds=2, factory="vgg11")
-    lines = export.export(options(tmp_path / "run", seed=1))
+    lines = export.run(options(tmp_path / "run", seed=1))
     assert lines[1] == f"Read it with reconfig.load('{tmp_path / 'out'}', reconfig.zoo.vgg11)"
     again = reconfig.load(tmp_path / "out", zoo.vgg11).eval()
     image = torch.rand(2, 3, 32, 32)
@@ -256,7 +257,7 @@ def test_what_cannot_be_exported_is_named(damage: Any, fields: dict[str, Any], m
     damage(tmp_path / "run")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(reconfig.ReconfigError, match=message):
-        export.export(options(tmp_path / "run", **fields))
+        export.run(options(tmp_path / "run", **fields))
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
 
@@ -265,21 +266,21 @@ def test_digits_are_not_on_the_leaderboard(tmp_path: Path) -> None:
     with pytest.raises(
         ExportError, match=r"was trained on 'digits \(scikit-learn\)' \(10 classes\); if the name alone"
     ):
-        export.export(options(tmp_path / "run", to="robustbench"))
+        export.run(options(tmp_path / "run", to="robustbench"))
     assert not (tmp_path / "out").exists()
 
 
 def test_nothing_is_exported_twice(tmp_path: Path) -> None:
     finished(tmp_path / "run")
-    export.export(options(tmp_path / "run", to="robustbench"))
+    export.run(options(tmp_path / "run", to="robustbench"))
     with pytest.raises(ExportError, match=r"run_variant\.pt exists; give another folder, or another --name"):
-        export.export(options(tmp_path / "run", to="robustbench"))
+        export.run(options(tmp_path / "run", to="robustbench"))
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     finished(tmp_path / "run")
     monkeypatch.setattr(sys, "argv", ["export.py", str(tmp_path / "run"), str(tmp_path / "out")])
-    assert export.main() == 0
+    assert command_line.main() == 0
     assert capsys.readouterr().out.startswith(f"Wrote {tmp_path / 'out'}\nRead it with reconfig.load(")
-    assert export.main() == 1
+    assert command_line.main() == 1
     assert capsys.readouterr().err == f"error: {tmp_path / 'out'} exists; give another file\n"

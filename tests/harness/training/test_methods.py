@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from reconfig.harness.attacks.engine import perturb
+from reconfig.harness.attacks.gradient import perturb
 from reconfig.harness.experiment import TRAINING, Attack, Threat
 from reconfig.harness.randomness import generator
+from reconfig.harness.training.averaging import average
 from reconfig.harness.training.methods import METHODS, NEAR, boosted_cross_entropy, divergence
-from reconfig.harness.training.weight_perturbation import average, perturbed, worst_direction
+from reconfig.harness.training.weight_perturbation import perturbed, worst_direction
 
 BETA = 6.0
 LABELS = torch.tensor([0, 3, 1, 2, 3, 0, 1])
@@ -163,7 +164,7 @@ def test_weight_perturbation_is_the_gradient_at_the_weights_length() -> None:
     for direction, weight, gradient in zip(directions, weights, torch.autograd.grad(loss(), weights), strict=True):
         assert torch.allclose(direction, weight.norm() * gradient / gradient.norm(), rtol=1e-9)
     before, lower = [parameter.clone() for parameter in model.parameters()], loss()
-    with perturbed(model, directions, gamma=0.01):
+    with perturbed(model, directions, size=0.01):
         for weight, old in zip(weights, (before[0], before[2]), strict=True):
             assert (weight - old).norm().item() == pytest.approx(0.01 * old.norm().item())
         assert torch.equal(model[1].bias, before[1])
@@ -174,7 +175,7 @@ def test_weight_perturbation_is_the_gradient_at_the_weights_length() -> None:
 def test_weights_come_back_after_an_error() -> None:
     model = network()
     before = model[1].weight.clone()
-    with pytest.raises(KeyError), perturbed(model, [torch.ones_like(before), torch.ones(4, 9)], gamma=0.1):
+    with pytest.raises(KeyError), perturbed(model, [torch.ones_like(before), torch.ones(4, 9)], size=0.1):
         raise KeyError
     assert torch.equal(model[1].weight, before)
 

@@ -17,7 +17,8 @@ from reconfig.harness import files
 from reconfig.harness.data.dataset import Split
 from reconfig.harness.experiment import Attack, Compute, Setting, Train, WeightPerturbation
 from reconfig.harness.files import CheckpointError
-from reconfig.harness.training.training import TrainError, check_images, learning_rate
+from reconfig.harness.training.checks import TrainError, check_images
+from reconfig.harness.training.schedule import learning_rate
 
 EPOCHS = EXPERIMENT.train.epochs
 
@@ -271,9 +272,9 @@ METHODS = {
     "trades": small(method="trades", grad_clip=None),
     "mart": small(method="mart"),
     "fast": small(method="fast", schedule="cyclic", attack=Attack(steps=1, step=Fraction(5, 4))),
-    "awp": small(awp=WeightPerturbation(gamma=0.01, warmup=1)),
+    "awp": small(awp=WeightPerturbation(size=0.01, warmup=1)),
     "average": small(average=0.9),
-    "everything": small(method="trades", schedule="cosine", awp=WeightPerturbation(gamma=0.01), average=0.5),
+    "everything": small(method="trades", schedule="cosine", awp=WeightPerturbation(size=0.01), average=0.5),
 }
 
 
@@ -300,7 +301,7 @@ def test_every_method_learns_and_goes_on_where_it_was_killed(name: str, tmp_path
 
 
 def test_awp_begins_after_its_warmup(tmp_path: Path, uninterrupted: Path) -> None:
-    small_training(tmp_path, small(awp=WeightPerturbation(gamma=0.01, warmup=EPOCHS))).run()
+    small_training(tmp_path, small(awp=WeightPerturbation(size=0.01, warmup=EPOCHS))).run()
     assert_same(tmp_path / "last.pt", uninterrupted / "last.pt")
 
 

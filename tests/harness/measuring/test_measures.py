@@ -16,22 +16,15 @@ from helpers.tiny_run import HELPERS
 from torch import nn
 
 from reconfig.harness import verdicts
-from reconfig.harness.attacks.engine import (
-    ATTACKS,
-    FGSM,
-    PGD20,
-    Adversary,
-    corner_start,
-    gama,
-    margin,
-    perturb,
-    random_start,
-)
+from reconfig.harness.attacks.balls import corner_start, random_start
+from reconfig.harness.attacks.gradient import ATTACKS, FGSM, PGD20, Adversary, gama, perturb
+from reconfig.harness.attacks.losses import margin
 from reconfig.harness.data.dataset import Split
 from reconfig.harness.experiment import Evaluate, Measured
 from reconfig.harness.machine.machine import Machine
-from reconfig.harness.measuring import evaluate
-from reconfig.harness.measuring.evaluate import MEASURES, VERDICTS, accuracy, predictions, scores
+from reconfig.harness.measuring import measures
+from reconfig.harness.measuring.measures import MEASURES, VERDICTS, scores
+from reconfig.harness.measuring.predictions import accuracy, predictions
 from reconfig.harness.randomness import generator
 
 
@@ -140,7 +133,7 @@ def test_transfer_makes_its_images_on_the_source(
     asked = []
 
     def loads(source: nn.Module) -> None:
-        monkeypatch.setattr(evaluate.checkpoints, "load_network", lambda *args: asked.append(args) or source)
+        monkeypatch.setattr(measures.checkpoints, "load_network", lambda *args: asked.append(args) or source)
 
     transfer = small_digits.measured("pgd20", "transfer", source="runs/other/original/best.pt")
     loads(model)

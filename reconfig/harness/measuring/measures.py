@@ -1,8 +1,8 @@
-"""What is measured of a network on test images: one table of measures, and the loop over batches that they share."""
+"""The table of measures: what can be measured of a network on test images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -13,15 +13,17 @@ from torch import Tensor, nn
 import reconfig
 from reconfig.harness import checkpoints, files, verdicts
 from reconfig.harness.attacks import autoattack
-from reconfig.harness.attacks.engine import ATTACKS, PGD20, Adversary, frozen, random_start
+from reconfig.harness.attacks.balls import random_start
+from reconfig.harness.attacks.engine import frozen
+from reconfig.harness.attacks.gradient import ATTACKS, PGD20, Adversary
 from reconfig.harness.data.dataset import Split
 from reconfig.harness.experiment import Setting
 from reconfig.harness.machine.machine import Machine
-from reconfig.harness.measuring import lipschitz as measures
+from reconfig.harness.measuring import lipschitz
+from reconfig.harness.measuring.lipschitz_bound import lipschitz_bound
+from reconfig.harness.measuring.predictions import SELECTION, Batch, batches, predictions
 from reconfig.harness.randomness import generator
 
-SELECTION = "pgd20"
-"""The attack that selects the best checkpoint."""
 VERDICTS = "verdicts.safetensors"
 """The file of verdicts in the folder of a checkpoint."""
 
@@ -56,88 +58,6 @@ class Measure:
     compute: Callable[[Subject], Finding]
 
 
-def accuracy(
-    machine: Machine, model: nn.Module, split: Split, setting: Setting, adversary: Adversary | None = None
-) -> float:
-    """Accuracy in % on all of ``split`` under ``adversary`` (None: on the images as they are), in eval mode."""
-    return _percentage(predictions(machine, model, split, setting, adversary) == split.labels).value
-
-
-def predictions(
-    machine: Machine,
-    model: nn.Module,
-    split: Split,
-    setting: Setting,
-    adversary: Adversary | None = None,
-    source: nn.Module | None = None,
-) -> Tensor:
-    """The class that ``model`` answers for each image of ``split``, [N], in every process.
-
-    The images are attacked by ``adversary``, against ``source`` where that is given, and away from the labels of
-    ``split``. Starts depend on the seed, the batch size and the image's place in the split alone.
-    """
-    answers = torch.zeros_like(split.labels)
-    for batch in _batches(machine, split, setting, adversary):
-        images = batch.images
-        if adversary is not None:
-            images = adversary.craft(source or model, images, batch.labels, setting.threat, start=batch.start)
-        with torch.no_grad(), frozen(model):
-            answers[batch.rows] = model(images).argmax(1)
-    return machine.total(answers)
-
-
-def scores(machine: Machine, model: nn.Module, split: Split, setting: Setting, out: Path) -> dict[str, float]:
-    """The clean accuracy and all that the setting asks for, by the keys of ``MEASURES``.
-
-    Leaves in ``out``: ``verdicts.safetensors`` (for each measure that judges images, whether the network is still
-    right on each, bool [N]), the shards of AutoAttack, and ``lipschitz.json``. The verdicts of other measures that the
-    file holds already stay, if they are of the same weights and threat, and so do those of more images.
-
-    Raises:
-        ReconfigError: One of its subclasses, where a measure cannot be taken.
-    """
-    about = {"weights": verdicts.weights_digest(model), "threat": f"{setting.threat.norm} {setting.threat.eps}"}
-    held, of_held = verdicts.read(out / VERDICTS) if (out / VERDICTS).exists() else ({}, about)
-    subject = Subject(machine, model, split, setting, out)
-    found = {key: MEASURES[key].compute(subject) for key in ("clean", *setting.evaluate.attacks)}
-    if machine.main:
-        out.mkdir(parents=True, exist_ok=True)
-        kept = held if of_held == about else {}
-        new = {key: measured.verdicts for key, measured in found.items() if measured.verdicts is not None}
-        more = {key: judged for key, judged in new.items() if len(judged) >= len(kept.get(key, ()))}
-        verdicts.write(out / VERDICTS, kept | more, about)
-    machine.accelerator.wait_for_everyone()
-    return {key: measured.value for key, measured in found.items()}
-
-
-# -- batches -----------------------------------------------------------------------------------------------------------
-
-
-class _Batch(NamedTuple):
-    """This process's part of a batch."""
-
-    rows: Tensor
-    images: Tensor
-    labels: Tensor
-    start: Tensor | None
-
-
-def _batches(machine: Machine, split: Split, setting: Setting, adversary: Adversary | None) -> Iterator[_Batch]:
-    everything = torch.arange(len(split), device=split.labels.device)
-    for first in range(0, len(split), setting.evaluate.batch):
-        whole = everything[first : first + setting.evaluate.batch]
-        images, start = machine.floats(split.images[whole]), None
-        if adversary is not None and adversary.start is not None:
-            draws = generator(machine.device, "evaluate", setting.seed, first)
-            start = machine.share(adversary.start(images, setting.threat, draws))
-        rows = machine.share(whole)
-        if len(rows):  # a last batch may be smaller than the number of processes
-            yield _Batch(rows, machine.share(images), split.labels[rows], start)
-
-
-# -- measures ----------------------------------------------------------------------------------------------------------
-
-
 def _percentage(verdicts: Tensor) -> Finding:
     return Finding(100 * int(verdicts.sum()) / len(verdicts), verdicts)
 
@@ -170,7 +90,7 @@ def _transfer(subject: Subject) -> Finding:
     path = Path(cast(str, subject.setting.evaluate.source))  # which Evaluate insists on
     with torch.no_grad(), frozen(model):
         classes = model(machine.floats(split.images[:2])).shape[1]
-    source = machine.place(checkpoints.load_network(path, classes))
+    source = machine.set_up(checkpoints.load_network(path, classes))
     answers = predictions(machine, model, split, subject.setting, ATTACKS[SELECTION], source)
     return _percentage(answers == split.labels)
 
@@ -195,30 +115,30 @@ def _lipschitz(subject: Subject) -> Finding:
     machine, model, split, setting = subject.machine, subject.model, subject.split, subject.setting
     example = machine.floats(split.images[:1])
     stages = reconfig.stages(model, example)
-    names = measures.functions(stages, model)
+    names = lipschitz.functions(stages, model)
     adversary = ATTACKS[SELECTION]
 
-    def attacked(batch: _Batch) -> dict[str, Tensor]:
+    def attacked(batch: Batch) -> dict[str, Tensor]:
         adversarial = adversary.craft(model, batch.images, batch.labels, setting.threat, start=batch.start)
-        return measures.rates(model, names, batch.images, adversarial)
+        return lipschitz.rates(model, names, batch.images, adversarial)
 
-    def maximised(batch: _Batch) -> dict[str, Tensor]:
+    def maximised(batch: Batch) -> dict[str, Tensor]:
         start = random_start(batch.images, setting.threat, generator(machine.device, "steepest", setting.seed))
-        steep = {name: measures.steepest(model, name, batch.images, setting.threat, PGD20, start) for name in names}
-        return {name: measures.rates(model, [name], batch.images, steep[name])[name] for name in names}
+        steep = {name: lipschitz.steepest(model, name, batch.images, setting.threat, PGD20, start) for name in names}
+        return {name: lipschitz.rates(model, [name], batch.images, steep[name])[name] for name in names}
 
-    def mean(part: Split, rates: Callable[[_Batch], dict[str, Tensor]]) -> dict[str, float]:
+    def mean(part: Split, rates: Callable[[Batch], dict[str, Tensor]]) -> dict[str, float]:
         sums = torch.zeros(len(names), device=machine.device)
-        for batch in _batches(machine, part, setting, adversary):
+        for batch in batches(machine, part, setting, adversary):
             found = rates(batch)
             sums += torch.stack([found[name].sum() for name in names])
         return dict(zip(names, (machine.total(sums) / len(part)).tolist(), strict=True))
 
     first = split[: setting.evaluate.batch]
     empirical, steepest = mean(split, attacked), mean(first, maximised)
-    network, highest = empirical.pop(measures.NETWORK), steepest.pop(measures.NETWORK)
+    network, highest = empirical.pop(lipschitz.NETWORK), steepest.pop(lipschitz.NETWORK)
     if machine.main:
-        bound = measures.lipschitz_bound(model, example, stages)
+        bound = lipschitz_bound(model, example, stages)
         subject.out.mkdir(parents=True, exist_ok=True)
         files.write_json(
             subject.out / "lipschitz.json",
@@ -249,4 +169,28 @@ MEASURES: dict[str, Measure] = {
     "stability": Measure("stability", "%", _stability),
     "lipschitz": Measure("Lipschitz", "", _lipschitz),
 }
-"""Every measure by the key that recipes, scores and files use."""
+"""Every measure by the name that recipes, scores and files use."""
+
+
+def scores(machine: Machine, model: nn.Module, split: Split, setting: Setting, out: Path) -> dict[str, float]:
+    """The clean accuracy and all that the setting asks for, by the names in ``MEASURES``.
+
+    Leaves in ``out``: ``verdicts.safetensors`` (for each measure that judges images, whether the network is still
+    right on each, bool [N]), the shards of AutoAttack, and ``lipschitz.json``. The verdicts of other measures that the
+    file holds already stay, if they are of the same weights and threat, and so do those of more images.
+
+    Raises:
+        ReconfigError: One of its subclasses, where a measure cannot be taken.
+    """
+    about = {"weights": verdicts.weights_digest(model), "threat": f"{setting.threat.norm} {setting.threat.eps}"}
+    held, of_held = verdicts.read(out / VERDICTS) if (out / VERDICTS).exists() else ({}, about)
+    subject = Subject(machine, model, split, setting, out)
+    found = {name: MEASURES[name].compute(subject) for name in ("clean", *setting.evaluate.attacks)}
+    if machine.main:
+        out.mkdir(parents=True, exist_ok=True)
+        kept = held if of_held == about else {}
+        new = {name: measured.verdicts for name, measured in found.items() if measured.verdicts is not None}
+        more = {name: judged for name, judged in new.items() if len(judged) >= len(kept.get(name, ()))}
+        verdicts.write(out / VERDICTS, kept | more, about)
+    machine.accelerator.wait_for_everyone()
+    return {name: measured.value for name, measured in found.items()}

@@ -4,46 +4,35 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from helpers.made_up import DATA, ONE, VGG, outcome
 from rich.console import Console
 
 from recipes import discover
 from reconfig.harness import verdicts
 from reconfig.harness.experiment import Evaluate, Experiment
-from reconfig.harness.jobs.job import Outcome, Unit, units
-from reconfig.harness.measuring.evaluate import MEASURES, VERDICTS
-from reconfig.harness.reports.report import Comparison, compare, differences, label, result
+from reconfig.harness.jobs.job import Job, make_jobs
+from reconfig.harness.jobs.outcome import Outcome
+from reconfig.harness.measuring.measures import MEASURES, VERDICTS
+from reconfig.harness.reports.results import compare, differences, label, result
 from reconfig.harness.reports.statistics import over_seeds
+from reconfig.harness.reports.table import Table
 
-VGG = discover()["vgg11"]()
-DATA: dict[str, Any] = {"name": "some images", "train": 49000, "selection": 1000, "test": 10000}
-
-
-def outcome(name: str, base: float, seed: int = 0, params: int = 9231114) -> Outcome:
-    scores = {
-        "last": {"clean": base, "fgsm": base - 20, "pgd20": base - 30},
-        "best": {"clean": base - 1, "fgsm": base - 19, "pgd20": base - 28},
-    }
-    return Outcome(name, seed, params, 10**9, scores, {"last": 100, "best": 76}, 12.5)
-
-
-ONE = {"original": [outcome("vgg11", 80.0)], "variant": [outcome("vgg11 10-10-4", 81.0, params=5830475)]}
 THREE = {
     "original": [outcome("vgg11", 80.0 + seed, seed) for seed in range(3)],
     "variant": [outcome("vgg11 10-10-4", base, seed) for seed, base in enumerate((81.5, 83.0, 83.0))],
 }
 
 
-def made(of: dict[str, list[Outcome]]) -> dict[str, list[Unit]]:
-    """Units whose folders do not exist."""
-    return {place: [Unit(VGG.original, VGG, Path("nowhere"))] * len(runs) for place, runs in of.items()}
+def never_run(of: dict[str, list[Outcome]]) -> dict[str, list[Job]]:
+    """Jobs whose folders do not exist."""
+    return {role: [Job(VGG.original, VGG, Path("nowhere"))] * len(runs) for role, runs in of.items()}
 
 
-def table(experiment: Experiment = VGG, of: dict[str, list[Outcome]] = ONE) -> Comparison:
-    return compare(experiment, of, DATA, differences(made(of).values(), of.values()))
+def table(experiment: Experiment = VGG, of: dict[str, list[Outcome]] = ONE) -> Table:
+    return compare(experiment, of, DATA, differences(never_run(of).values(), of.values()))
 
 
 def test_the_papers_row_stands_beside_each_network() -> None:
@@ -57,20 +46,20 @@ def test_the_papers_row_stands_beside_each_network() -> None:
 def test_several_seeds_give_mean_spread_and_a_paired_test() -> None:
     comparison = table(of=THREE)
     assert comparison.rows[0][2] == "81.00 ± 1.00"
-    apart = over_seeds([80.0, 81.0, 82.0], [81.5, 83.0, 83.0])
-    assert comparison.rows[4][2] == str(apart) == f"+1.50 (p={apart.p:.2g})"
+    difference = over_seeds([80.0, 81.0, 82.0], [81.5, 83.0, 83.0])
+    assert comparison.rows[4][2] == str(difference) == f"+1.50 (p={difference.p:.2g})"
     assert any("seeds 0, 1, 2 (mean ± standard deviation)" in note for note in comparison.notes)
     assert any(note.endswith("p by paired t-test over 3 seeds.") for note in comparison.notes)
     assert any("vgg11: 76, 76, 76; vgg11 10-10-4" in note for note in comparison.notes)
 
 
 def test_one_seed_is_tested_over_the_images_whose_verdicts_were_kept(tmp_path: Path) -> None:
-    placed = units(VGG.networks, VGG, tmp_path)
-    for place, right in (("original", 40), ("variant", 50)):
-        folder = placed[place][0].folder / "best"
+    jobs = make_jobs(VGG.networks, VGG, tmp_path)
+    for role, right in (("original", 40), ("variant", 50)):
+        folder = jobs[role][0].folder / "best"
         folder.mkdir(parents=True)
         verdicts.write(folder / VERDICTS, {"pgd20": torch.arange(100) < right}, {})
-    found = differences(placed.values(), ONE.values())
+    found = differences(jobs.values(), ONE.values())
     assert found["pgd20", "best"].mean == 10.0
     assert found["pgd20", "best"].p == pytest.approx(2 * 0.5**10)
     assert found["pgd20", "best"].test == "McNemar's exact test over 100 images"
@@ -82,12 +71,12 @@ def test_one_seed_is_tested_over_the_images_whose_verdicts_were_kept(tmp_path: P
 
 
 def test_a_best_checkpoint_that_is_the_last_was_measured_once(tmp_path: Path) -> None:
-    placed = units(VGG.networks, VGG, tmp_path)
-    same = {place: [replace(runs[0], epochs={"last": 100, "best": 100})] for place, runs in ONE.items()}
-    for runs in placed.values():
+    jobs = make_jobs(VGG.networks, VGG, tmp_path)
+    same = {role: [replace(runs[0], epochs={"last": 100, "best": 100})] for role, runs in ONE.items()}
+    for runs in jobs.values():
         (runs[0].folder / "last").mkdir(parents=True)
         verdicts.write(runs[0].folder / "last" / VERDICTS, {"fgsm": torch.ones(4, dtype=torch.bool)}, {})
-    assert differences(placed.values(), same.values())["fgsm", "best"].p == 1.0
+    assert differences(jobs.values(), same.values())["fgsm", "best"].p == 1.0
 
 
 def test_cells_that_the_paper_repeats_carry_a_mark() -> None:
@@ -106,7 +95,7 @@ def test_without_the_paper_there_are_our_rows_alone() -> None:
 
 def test_what_was_measured_has_columns_and_the_paper_may_lack_it() -> None:
     scores = {checkpoint: {"clean": 80.0, "stability": 70.0} for checkpoint in ("last", "best")}
-    comparison = table(of={place: [replace(runs[0], scores=scores)] for place, runs in ONE.items()})
+    comparison = table(of={role: [replace(runs[0], scores=scores)] for role, runs in ONE.items()})
     titles = [f"{label(measure)} {checkpoint}" for measure in scores["last"] for checkpoint in ("last", "best")]
     assert comparison.header == ["network", "parameters", *titles]
     assert comparison.rows[1][2:] == ["79.24", "77.84", "–", "–"]
@@ -138,7 +127,7 @@ def test_markdown_and_terminal_hold_the_same_cells() -> None:
 def test_latex_is_a_booktabs_table_with_its_characters_escaped() -> None:
     notes = ["100 % of it"]
     header = ["network", "parameters", "clean last", "clean best", "PGD-20 last", "PGD-20 best"]
-    latex = Comparison(header, [["a_b γ=2", "-3%", "1 ± 2", "+1", "&", "~"]], notes).latex().splitlines()
+    latex = Table(header, [["a_b γ=2", "-3%", "1 ± 2", "+1", "&", "~"]], notes).latex().splitlines()
     assert latex == [
         r"% needs \usepackage{booktabs}",
         "% 100 % of it",
@@ -155,11 +144,11 @@ def test_latex_is_a_booktabs_table_with_its_characters_escaped() -> None:
     ]
 
 
-def many() -> Comparison:
+def many() -> Table:
     """A table of so many columns that neither a screen nor a page holds them."""
     measures = ("clean", "fgsm", "pgd20", "cw", "gama100", "aa", "stability", "lipschitz")
     scores = {checkpoint: dict.fromkeys(measures, 40.0) for checkpoint in ("last", "best")}
-    return table(of={place: [replace(runs[0], scores=scores)] for place, runs in ONE.items()})
+    return table(of={role: [replace(runs[0], scores=scores)] for role, runs in ONE.items()})
 
 
 def test_a_table_too_wide_for_a_screen_has_the_networks_beside_each_other() -> None:
@@ -177,7 +166,7 @@ def test_a_table_too_wide_for_a_screen_has_the_networks_beside_each_other() -> N
 
 
 def test_a_table_with_more_rows_than_columns_stays_as_it_is() -> None:
-    tall = Comparison(["configuration", *many().header[1:]], [["d5-5-5", *many().rows[0][1:]]] * 60, [])
+    tall = Table(["configuration", *many().header[1:]], [["d5-5-5", *many().rows[0][1:]]] * 60, [])
     assert tall.for_screen() is tall
     assert tall.latex().count("d5-5-5") == 60
 
@@ -201,8 +190,8 @@ def test_latex_too_wide_for_a_page_has_a_row_for_each_checkpoint() -> None:
 
 
 def test_the_result_is_plain_json() -> None:
-    apart = differences(made(THREE).values(), THREE.values())
-    read = json.loads(json.dumps(result(VGG, THREE, DATA, apart, "python run.py", {"cpu": "some"}), default=str))
+    difference = differences(never_run(THREE).values(), THREE.values())
+    read = json.loads(json.dumps(result(VGG, THREE, DATA, difference, "python run.py", {"cpu": "some"}), default=str))
     assert [run["scores"]["best"]["pgd20"] for run in read["networks"]["original"]] == [52.0, 53.0, 54.0]
     assert read["statistics"]["clean"]["last"]["original"] == {"mean": 81.0, "std": 1.0, "count": 3}
     assert read["statistics"]["clean"]["last"]["difference"]["mean"] == 1.5
@@ -216,22 +205,22 @@ def test_what_was_measured_later_of_one_network_alone_has_no_column() -> None:
     later = replace(
         ONE["variant"][0], scores={name: held | {"aa": 40.0} for name, held in outcome("", 1).scores.items()}
     )
-    found = differences(made(ONE).values(), [ONE["original"], [later]])
+    found = differences(never_run(ONE).values(), [ONE["original"], [later]])
     assert {measure for measure, _ in found} == {"clean", "fgsm", "pgd20"}
-    found = differences(made(ONE).values(), [[later], [later]])
+    found = differences(never_run(ONE).values(), [[later], [later]])
     assert found["aa", "best"].mean == 0.0
 
 
 def test_verdicts_on_different_images_are_not_paired(tmp_path: Path) -> None:
-    placed = units(VGG.networks, VGG, tmp_path)
-    for runs, count in zip(placed.values(), (100, 50), strict=True):
+    jobs = make_jobs(VGG.networks, VGG, tmp_path)
+    for runs, count in zip(jobs.values(), (100, 50), strict=True):
         (runs[0].folder / "best").mkdir(parents=True)
         verdicts.write(runs[0].folder / "best" / VERDICTS, {"pgd20": torch.ones(count, dtype=torch.bool)}, {})
-    found = differences(placed.values(), ONE.values())
+    found = differences(jobs.values(), ONE.values())
     assert found["pgd20", "best"].p is None
     assert "PGD-20: on the first 50 and 100 test images." in compare(VGG, ONE, DATA, found).notes
 
 
 def test_extra_images_are_counted() -> None:
-    notes = compare(VGG, ONE, DATA | {"extra": 500000}, differences(made(ONE).values(), ONE.values())).notes
+    notes = compare(VGG, ONE, DATA | {"extra": 500000}, differences(never_run(ONE).values(), ONE.values())).notes
     assert any("49,000 and 500,000 extra images" in note for note in notes)

@@ -1,0 +1,87 @@
+"""Jobs as tasks of Ray, on this machine or on a cluster, each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+
+import torch
+from rich.console import Console
+
+import reconfig
+from reconfig.harness import files
+from reconfig.harness.data import dataset
+from reconfig.harness.jobs.job import Job, complete
+from reconfig.harness.machine import machine
+from reconfig.harness.options import SweepOptions
+
+Finished = tuple[Job, str | None]
+"""A job that ended, and what went wrong with it, if anything did."""
+
+
+class RayError(reconfig.ReconfigError):
+    """Ray that is not installed, cannot be reached, or has less than a job needs."""
+
+
+def on_ray(jobs: Sequence[Job], options: SweepOptions) -> Iterator[Finished]:
+    """Do ``jobs`` as tasks of a Ray cluster, or of a Ray that lives as long as this takes.
+
+    Raises:
+        RayError: If Ray is not installed or cannot be reached.
+    """
+    ray = import_ray()
+    gpus = options.gpus_per_run
+    if gpus is None:
+        gpus = 1.0 if torch.cuda.is_available() and jobs[0].setting.compute.device != "cpu" else 0.0
+    runtime = {"env_vars": {"OMP_NUM_THREADS": str(options.cpus_per_run)}}
+    cores = options.cpus or os.cpu_count() or 1
+    if options.address is None and options.cpus_per_run > cores:
+        raise RayError(f"cpus_per_run is {options.cpus_per_run}, but Ray may use {cores} cores here; lower it")
+    here = {"include_dashboard": False, "num_cpus": cores, "object_store_memory": 100 * 2**20}
+    where = {"address": options.address} if options.address is not None else here
+    try:
+        ray.init(**where, runtime_env=runtime, log_to_driver=False, logging_level="ERROR", configure_logging=False)
+    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        raise RayError(f"Ray does not start or cannot be reached: {files.reason(error)}") from error
+    try:
+        if options.address is None and gpus > ray.cluster_resources().get("GPU", 0):
+            raise RayError(f"gpus_per_run is {gpus:g}, but this machine has no GPU; leave --gpus-per-run out")
+        # A worker that is lost (its machine went away) is tried again and goes on from its checkpoint.
+        task = ray.remote(num_cpus=options.cpus_per_run, num_gpus=gpus, max_retries=3)(work)
+        running = {task.remote(each, options.save_every, options.cpus_per_run): each for each in jobs}
+        while running:
+            (done,), _ = ray.wait(list(running), num_returns=1)
+            try:
+                wrong = ray.get(done)
+            except ray.exceptions.RayError as lost:
+                wrong = files.reason(lost)
+            yield running.pop(done), wrong
+    finally:
+        ray.shutdown()
+
+
+def import_ray() -> ModuleType:
+    """Ray, without its reports to its makers and with no GPU for those who asked for none.
+
+    Raises:
+        RayError: If it is not installed.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a task given no GPU sees none
+    try:
+        import ray
+    except ImportError as error:
+        raise RayError("sweeps run on Ray, which is not installed: pip install 'robust-reconfig[sweep]'") from error
+    return ray
+
+
+def work(job: Job, save_every: float, threads: int) -> str | None:
+    """One job, in a process of its own; what went wrong, if anything did."""
+    torch.set_num_threads(threads)
+    try:
+        computer = machine.start(job.setting.compute, "none", job.folder)
+        complete(job, dataset.load(job.setting.data), computer, Console(quiet=True), save_every)
+    except reconfig.ReconfigError as error:
+        return str(error)
+    return None

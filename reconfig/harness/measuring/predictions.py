@@ -1,0 +1,73 @@
+"""What a network answers on test images, attacked or not, batch by batch over all processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from reconfig.harness.attacks.engine import frozen
+from reconfig.harness.attacks.gradient import Adversary
+from reconfig.harness.data.dataset import Split
+from reconfig.harness.experiment import Setting
+from reconfig.harness.machine.machine import Machine
+from reconfig.harness.randomness import generator
+
+SELECTION = "pgd20"
+"""The attack that selects the best checkpoint."""
+
+
+def accuracy(
+    machine: Machine, model: nn.Module, split: Split, setting: Setting, adversary: Adversary | None = None
+) -> float:
+    """Accuracy in % on all of ``split`` under ``adversary`` (None: on the images as they are), in eval mode."""
+    right = predictions(machine, model, split, setting, adversary) == split.labels
+    return 100 * int(right.sum()) / len(split)
+
+
+def predictions(
+    machine: Machine,
+    model: nn.Module,
+    split: Split,
+    setting: Setting,
+    adversary: Adversary | None = None,
+    source: nn.Module | None = None,
+) -> Tensor:
+    """The class that ``model`` answers for each image of ``split``, [N], in every process.
+
+    The images are attacked by ``adversary``, against ``source`` where that is given, and away from the labels of
+    ``split``. Starts depend on the seed, the batch size and the image's place in the split alone.
+    """
+    answers = torch.zeros_like(split.labels)
+    for batch in batches(machine, split, setting, adversary):
+        images = batch.images
+        if adversary is not None:
+            images = adversary.craft(source or model, images, batch.labels, setting.threat, start=batch.start)
+        with torch.no_grad(), frozen(model):
+            answers[batch.rows] = model(images).argmax(1)
+    return machine.total(answers)
+
+
+class Batch(NamedTuple):
+    """This process's part of a batch."""
+
+    rows: Tensor
+    images: Tensor
+    labels: Tensor
+    start: Tensor | None
+
+
+def batches(machine: Machine, split: Split, setting: Setting, adversary: Adversary | None) -> Iterator[Batch]:
+    """This process's part of each batch of ``split``, with the starts of ``adversary`` for it."""
+    everything = torch.arange(len(split), device=split.labels.device)
+    for first in range(0, len(split), setting.evaluate.batch):
+        whole = everything[first : first + setting.evaluate.batch]
+        images, start = machine.floats(split.images[whole]), None
+        if adversary is not None and adversary.start is not None:
+            draws = generator(machine.device, "evaluate", setting.seed, first)
+            start = machine.share(adversary.start(images, setting.threat, draws))
+        rows = machine.share(whole)
+        if len(rows):  # a last batch may be smaller than the number of processes
+            yield Batch(rows, machine.share(images), split.labels[rows], start)
