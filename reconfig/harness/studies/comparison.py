@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from reconfig.harness import files
+from reconfig.harness import files, records
 from reconfig.harness.data.dataset import load
 from reconfig.harness.data.division import divide
 from reconfig.harness.experiment import Experiment
@@ -44,7 +44,7 @@ def run(experiment: Experiment, options: Options) -> Path:
     if computer.main:
         folder.prepare(out, config, [job.folder for job in in_turn])
     computer.accelerator.wait_for_everyone()
-    described = {name: value for name, value in folder.flat(config).items() if name != "data.path"}  # which may change
+    described = {name: value for name, value in records.flat(config).items() if name != "data.path"}  # which may change
     networks = [job.folder.relative_to(out).as_posix() for job in in_turn]
     curves = trackers.begin(computer.accelerator, out, described, networks, options.resume)
 

@@ -205,8 +205,18 @@ def test_other_images_are_refused(run: Path) -> None:
 
 def test_a_config_of_another_version_is_refused() -> None:
     config = folder.config(replace(EXPERIMENT), "fingerprint")
-    del config["threat"]["eps"]
-    with pytest.raises(CheckpointError, match=r"config.json is not of this version: 'eps'"):
+    assert checkpoints.read_setting(config).threat == EXPERIMENT.threat
+    for change, message in [
+        ({"threat": {"norm": "linf"}}, r"threat\.eps is None"),
+        ({"threat": config["threat"] | {"radius": "8/255"}}, r"threat\.radius is 8/255"),
+        ({"seed": "3"}, "seed is 3"),
+        ({"seeds": None}, "int"),
+        ({"train": None}, "train|NoneType"),
+    ]:
+        with pytest.raises(CheckpointError, match=f"config.json is not of this version: .*{message}"):
+            checkpoints.read_setting(config | change)
+    del config["threat"]
+    with pytest.raises(CheckpointError, match=r"config\.json is not of this version: 'threat'"):
         checkpoints.read_setting(config)
 
 
