@@ -17,7 +17,7 @@ from rich.console import Console
 
 import reconfig
 from reconfig.harness import files
-from reconfig.harness.data.dataset import Dataset, load
+from reconfig.harness.data.dataset import Dataset, load_dataset
 from reconfig.harness.data.division import divide
 from reconfig.harness.jobs import cluster
 from reconfig.harness.jobs.job import Job, make_jobs
@@ -51,7 +51,7 @@ def run(sweep: Sweep, options: SweepOptions, runner: Runner | None = None) -> Pa
     """
     out = options.out
     folder.check(out, options.resume)
-    dataset = load(sweep.data)
+    dataset = load_dataset(sweep.data)
     possible = _configurations(sweep, dataset)
     config = _config(sweep, possible, dataset)
     folder.check_config(out, config)

@@ -15,7 +15,7 @@ from benchmarks import attack
 from reconfig import ReconfigError
 from reconfig.harness import checkpoints, files, verdicts
 from reconfig.harness.attacks import autoattack
-from reconfig.harness.data.dataset import Dataset, load
+from reconfig.harness.data.dataset import Dataset, load_dataset
 from reconfig.harness.experiment import Compute, Data, Evaluate, Experiment, Network
 from reconfig.harness.files import CheckpointError
 from reconfig.harness.jobs.network import build_network, plan_network
@@ -41,7 +41,7 @@ def _fresh_accelerate() -> None:
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    return load(Data("digits", train_limit=40, test_limit=20))
+    return load_dataset(Data("digits", train_limit=40, test_limit=20))
 
 
 @pytest.fixture
