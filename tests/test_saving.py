@@ -42,7 +42,7 @@ def altered(path: Path, **changes: object) -> None:
     with safe_open(path, "pt") as file:
         metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     metadata["plan"] = json.dumps(json.loads(metadata["plan"]) | changes)
-    metadata["plan_sha256"] = reconfig.export._digest(metadata["plan"])
+    metadata["plan_sha256"] = reconfig.saving._digest(metadata["plan"])
     save_file(tensors, path, metadata)
 
 

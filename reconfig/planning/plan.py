@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from reconfig.draw import Bar, bars, change, listed, resolution, table
 from reconfig.errors import PlanError, VerifyError
 from reconfig.planning.measured import count_flops, count_params
-from reconfig.planning.records import RECORDS
+from reconfig.planning.records import RECORDS, UNREADABLE
 from reconfig.rewrite.depth import DepthEdit, edit_depth
 from reconfig.rewrite.fresh import reset_own
 from reconfig.rewrite.inherit import Channels
@@ -172,7 +172,7 @@ class Plan:
             if data.pop("format") != _FORMAT:
                 raise ValueError("of another format")
             return RECORDS.structure(data, cls)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise PlanError(
                 f"this is not a plan written by Plan.to_json(): {error}; make one with reconfig.plan(model, ...)"
             ) from error

@@ -115,7 +115,7 @@ class SlicedByAttribute(Net):
 
 @CASES.case(
     {"front.weight": (16, 3, 3, 3), "a.weight": (2, 4, 3, 3)},
-    frozen="written in the code: Tensor.__getitem__ at test_ops.py",
+    frozen="written in the code: Tensor.__getitem__ at test_joining.py",
 )
 class SlicedByLiteral(Net):
     def make(self) -> None:
