@@ -11,7 +11,7 @@ from rich.console import Console
 
 import reconfig
 from reconfig.harness import files
-from reconfig.harness.data import dataset
+from reconfig.harness.data.dataset import load_dataset
 from reconfig.harness.jobs.job import Job, complete
 from reconfig.harness.machine import machine
 from reconfig.harness.options import SweepOptions
@@ -81,7 +81,7 @@ def work(job: Job, save_every: float, threads: int) -> str | None:
     torch.set_num_threads(threads)
     try:
         computer = machine.start(job.setting.compute, "none", job.folder)
-        complete(job, dataset.load(job.setting.data), computer, Console(quiet=True), save_every)
+        complete(job, load_dataset(job.setting.data), computer, Console(quiet=True), save_every)
     except reconfig.ReconfigError as error:
         return str(error)
     return None

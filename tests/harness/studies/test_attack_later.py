@@ -15,7 +15,7 @@ from benchmarks import attack
 from reconfig import ReconfigError
 from reconfig.harness import checkpoints, files, verdicts
 from reconfig.harness.attacks import autoattack
-from reconfig.harness.data.dataset import Dataset, load
+from reconfig.harness.data.dataset import Dataset, load_dataset
 from reconfig.harness.experiment import Compute, Data, Evaluate, Experiment, Network
 from reconfig.harness.files import CheckpointError
 from reconfig.harness.jobs.network import build_network, plan_network
@@ -41,7 +41,7 @@ def _fresh_accelerate() -> None:
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    return load(Data("digits", train_limit=40, test_limit=20))
+    return load_dataset(Data("digits", train_limit=40, test_limit=20))
 
 
 @pytest.fixture
@@ -205,8 +205,18 @@ def test_other_images_are_refused(run: Path) -> None:
 
 def test_a_config_of_another_version_is_refused() -> None:
     config = folder.config(replace(EXPERIMENT), "fingerprint")
-    del config["threat"]["eps"]
-    with pytest.raises(CheckpointError, match=r"config.json is not of this version: 'eps'"):
+    assert checkpoints.read_setting(config).threat == EXPERIMENT.threat
+    for change, message in [
+        ({"threat": {"norm": "linf"}}, r"threat\.eps is None"),
+        ({"threat": config["threat"] | {"radius": "8/255"}}, r"threat\.radius is 8/255"),
+        ({"seed": "3"}, "seed is 3"),
+        ({"seeds": None}, "int"),
+        ({"train": None}, "train|NoneType"),
+    ]:
+        with pytest.raises(CheckpointError, match=f"config.json is not of this version: .*{message}"):
+            checkpoints.read_setting(config | change)
+    del config["threat"]
+    with pytest.raises(CheckpointError, match=r"config\.json is not of this version: 'threat'"):
         checkpoints.read_setting(config)
 
 
