@@ -77,7 +77,9 @@ def curves(histories: Mapping[str, Sequence[History]]) -> str:
             for number, (name, runs) in enumerate(histories.items()):
                 _curve(axes, measure, name, runs, number)
             axes.set(title=title, xlabel="epoch", ylabel=unit)
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.xaxis.set_major_locator(
+                MaxNLocator(integer=True, min_n_ticks=1)
+            )  # two would be parts of an only epoch
             axes.ticklabel_format(axis="y", useOffset=False)  # a corner's "+2.224" is overlooked
         handles, names = panels[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside upper center", ncols=len(names))
