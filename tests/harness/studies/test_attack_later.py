@@ -146,7 +146,9 @@ def test_networks_come_back_with_their_weights_and_shape(run: Path, dataset: Dat
         for checkpoint in ("best", "last"):
             path = run / place / f"{checkpoint}.pt"
             saved = files.load_checkpoint(path)["model"]
-            loaded = checkpoints.load_network(path, dataset.classes).state_dict()
+            network = checkpoints.load_network(path, dataset.classes)
+            assert not network.training
+            loaded = network.state_dict()
             assert all(torch.equal(loaded[name], value) for name, value in saved.items())
             assert loaded.keys() == saved.keys()
 
