@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from reconfig.errors import (
     BudgetError,
-    CaptureError,
     DepthError,
     ExportError,
     FrozenError,
@@ -39,7 +38,6 @@ __version__ = "0.1.0"
 __all__ = [
     "NAMED",
     "BudgetError",
-    "CaptureError",
     "DepthError",
     "ExportError",
     "FrozenError",
@@ -125,7 +123,7 @@ def plan(
 
     Raises:
         RuleError, DepthError: the rule does not parse or does not fit the model's stages.
-        ModelError, InputError, CaptureError: the model or the example input cannot be worked with.
+        ModelError, InputError: the model or the example input cannot be worked with.
         BudgetError: the budget cannot be met.
         StageError: ``stages`` does not fit the model.
         FrozenError: ``strict`` and something had to stay.
@@ -147,6 +145,6 @@ def stages(model: nn.Module, example_input: Example | None = None) -> Stages:
     """The stages that reconfig sees in ``model``; printing them shows a table.
 
     Raises:
-        ModelError, InputError, CaptureError: the model or the example input cannot be worked with.
+        ModelError, InputError: the model or the example input cannot be worked with.
     """
     return read_model(check_model(model), example_input).placement.stages

@@ -22,7 +22,6 @@ from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._device import _device_constructors
 
-from reconfig.errors import CaptureError
 from reconfig.meta import FastShapes, answer
 from reconfig.skeleton import modules_of, tensors_of
 
@@ -232,12 +231,7 @@ class _Recorder(CallWatcher):
             self.calls.append(Call(opened.path, opened.start, len(self.nodes), opened.inputs, self._shapes(output)))
 
         handles = []
-        for module, path in paths.items():
-            if isinstance(module, torch.jit.ScriptModule):
-                raise CaptureError(
-                    f"module {path or '(root)'!r} is a TorchScript module, whose calls cannot be seen: "
-                    "build the model without torch.jit.script and call reconfig.apply before scripting"
-                )
+        for module in paths:
             handles.append(module.register_forward_pre_hook(enter, prepend=True))
             handles.append(module.register_forward_hook(leave))
         try:

@@ -189,7 +189,7 @@ class Plan:
     def _check_trains(self, bones: nn.Module, model: nn.Module) -> None:
         inputs = [torch.zeros(shape, dtype=getattr(torch, dtype), device=self.device) for shape, dtype in self.inputs]
         try:
-            trains(bones, inputs)
+            trains(skeleton(bones, self.device), inputs)  # a copy: models keep things of the runs they have made
         except VerifyError:
             try:
                 trains(skeleton(model, self.device), inputs)
