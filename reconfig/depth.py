@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from torch import nn
 from reconfig.capture import Capture
 from reconfig.errors import DepthError
 from reconfig.ops import Structure, channels_of
+from reconfig.skeleton import clone
 from reconfig.stages import Stage, Stages
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -171,19 +171,22 @@ def edit_depth(model: nn.Module, edits: Sequence[DepthEdit]) -> None:
     """Drop and clone children of ``model`` (a skeleton) in place."""
     for edit in edits:
         container = model.get_submodule(edit.container)
-        old = dict(container._modules)
+        old = {name: child for name, child in container._modules.items() if child is not None}
+        modules = list(model.modules())
         used: set[str] = set()
         container._modules.clear()
         for name, source in edit.children:
             block = old[source] if source else nn.Identity()
             if source in used:
-                block = copy.deepcopy(block)
+                inside = set(block.modules())
+                around = [module for module in modules if module not in inside]
+                block = clone(block, lambda _, tensor: tensor.detach().clone(), around)
             used.add(source)
             first, _, inner = name.partition(".")
             if inner:
                 sequence = container._modules.setdefault(first, nn.Sequential())
                 assert isinstance(sequence, nn.Sequential)
-                sequence.append(block)  # type: ignore[arg-type]
+                sequence.append(block)
             else:
                 container._modules[name] = block
 
@@ -204,9 +207,9 @@ def dense_changes(structure: Structure, edit: DenseEdit) -> Iterator[tuple[str, 
     entering = min(_used(structure, [name for name in structure.params if within(name, source)]) - made)
     growth = sum(widths.sizes[width] for width in grown)
     yield "", {width: widths.sizes[width] * len(edit.clones) for width in grown}
-    for number, clone in enumerate(edit.clones):
+    for number, name in enumerate(edit.clones):
         own = {width: widths.sizes[width] for width in grown}
-        yield clone, own | {entering: widths.sizes[entering] + number * growth}
+        yield name, own | {entering: widths.sizes[entering] + number * growth}
 
 
 def _made_inside(structure: Structure, path: str) -> set[int]:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from types import BuiltinFunctionType, FunctionType
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import BuiltinFunctionType, FunctionType, MethodWrapperType
 from typing import Any
+from weakref import WeakMethod
 
 import torch
 from torch import Tensor, nn
 
-from reconfig.separate import HOOKS, attributes, cannot_copy, separate
+from reconfig.reach import HOOKS, attributes
+from reconfig.separate import cannot_copy, separate
 
 
 def modules_of(model: nn.Module) -> dict[str, nn.Module]:
@@ -58,17 +60,18 @@ def tensors_by_name(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def clone(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.Module:
+def clone(model: nn.Module, replace: Callable[[str, Tensor], Tensor], around: Sequence[nn.Module] = ()) -> nn.Module:
     """A deep copy of ``model`` in which every parameter and buffer is ``replace(name, tensor)`` instead of a copy.
 
     The old tensors are never copied, so a skeleton costs no storage. Hooks stay behind, except those of
     ``torch.nn.utils`` that compute parameters: a hook is the caller's business with the caller's model. So does
-    compilation. Nothing that the copy reaches belongs to ``model``.
+    compilation. Nothing that the copy reaches belongs to ``model``; what it reaches of the modules ``around``, where
+    ``model`` is part of a network, stays theirs.
 
     Raises:
         ModelError: where that cannot be had, or something is not to be copied; it names the attribute.
     """
-    memo: dict[int, Any] = {}
+    memo: dict[int, Any] = {id(module): module for module in around}
     for name, tensor in tensors_of(model):
         new = replace(name, tensor)
         if isinstance(tensor, nn.Parameter) and not isinstance(new, nn.Parameter):
@@ -97,7 +100,7 @@ def clone(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.Modu
                     "_forward_pre_hooks_with_kwargs",
                 ):
                     vars(module)[options].pop(key, None)
-    separate(copied, modules, memo)
+    separate(copied, modules, memo, around)
     return result
 
 
@@ -114,7 +117,10 @@ def _kept_tensors(module: nn.Module) -> Iterator[Tensor]:
             values.extend(value.values() if isinstance(value, dict) else value)
 
 
-_ATOMS = frozenset({int, float, bool, str, bytes, type(None), type, torch.dtype, FunctionType, BuiltinFunctionType})
+_ATOMS = frozenset(
+    {int, float, bool, str, bytes, type(None), type, torch.dtype}
+    | {FunctionType, BuiltinFunctionType, MethodWrapperType, WeakMethod}  # made anew afterwards, where need be
+)
 _HOLDERS = (list, tuple, dict, OrderedDict)
 _FLAT = (list, set)  # where they hold atoms alone, which is nearly always
 

@@ -15,6 +15,7 @@ from reconfig.capture import CallWatcher, Capture, Shape, capture, preserved_rng
 from reconfig.errors import VerifyError
 from reconfig.meta import FastShapes
 from reconfig.ops import Attribute, Structure, Value, call_name, place
+from reconfig.skeleton import skeleton
 from reconfig.surgery import holds
 from reconfig.widths import Extent
 
@@ -45,7 +46,8 @@ def first_mismatch(model: nn.Module, structure: Structure, original: Capture, si
     """
     if _follows(model, structure, original, sizes):
         return None
-    return compare(structure, original, capture(model, original.inputs, training=original.training), sizes)
+    fresh = skeleton(model, original.inputs[0].device.type)  # as it was recorded: without what was cached meanwhile
+    return compare(structure, original, capture(fresh, original.inputs, training=original.training), sizes)
 
 
 def _follows(model: nn.Module, structure: Structure, original: Capture, sizes: Sizes) -> bool:
