@@ -24,8 +24,7 @@ import tyro
 from accelerate.state import AcceleratorState
 from rich.console import Console
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import DataLoader, Dataset as TorchDataset
 from torchvision.transforms import v2
 
 import reconfig.zoo

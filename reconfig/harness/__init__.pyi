@@ -1,24 +1,20 @@
-from .attacks.gradient import ATTACKS as ATTACKS
-from .attacks.gradient import attack as attack
+from .attacks.gradient import ATTACKS as ATTACKS, attack as attack
 from .checkpoints import load_network as load_network
 from .data.augmentation import as_floats as as_floats
-from .data.dataset import Dataset as Dataset
-from .data.dataset import Split as Split
-from .data.dataset import load_dataset as load_dataset
-from .experiment import TRAINING as TRAINING
-from .experiment import Attack as Attack
-from .experiment import Compute as Compute
-from .experiment import Data as Data
-from .experiment import Evaluate as Evaluate
-from .experiment import Experiment as Experiment
-from .experiment import Network as Network
-from .experiment import Setting as Setting
-from .experiment import Threat as Threat
-from .experiment import Train as Train
-from .experiment import WeightPerturbation as WeightPerturbation
-from .paper import PaperRow as PaperRow
-from .paper import Reported as Reported
+from .data.dataset import Dataset as Dataset, Split as Split, load_dataset as load_dataset
+from .experiment import (
+    TRAINING as TRAINING,
+    Attack as Attack,
+    Compute as Compute,
+    Data as Data,
+    Evaluate as Evaluate,
+    Experiment as Experiment,
+    Network as Network,
+    Setting as Setting,
+    Threat as Threat,
+    Train as Train,
+    WeightPerturbation as WeightPerturbation,
+)
+from .paper import PaperRow as PaperRow, Reported as Reported
 from .studies.comparison import run as run
-from .sweep import Compare as Compare
-from .sweep import Configuration as Configuration
-from .sweep import Sweep as Sweep
+from .sweep import Compare as Compare, Configuration as Configuration, Sweep as Sweep

@@ -14,8 +14,7 @@ from reconfig.harness.jobs.job import complete, make_jobs
 from reconfig.harness.jobs.network import plan_network
 from reconfig.harness.machine import machine, trackers
 from reconfig.harness.options import SAVE_EVERY
-from reconfig.harness.reports import page, results
-from reconfig.harness.reports import table as printing
+from reconfig.harness.reports import page, results, table as printing
 from reconfig.harness.studies import folder
 from reconfig.harness.training.checks import check_images
 

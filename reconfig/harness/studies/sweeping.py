@@ -24,8 +24,7 @@ from reconfig.harness.jobs.job import Job, make_jobs
 from reconfig.harness.jobs.network import IDENTITY, plan_network
 from reconfig.harness.jobs.ray_tasks import Finished, import_ray, on_ray
 from reconfig.harness.options import SweepOptions
-from reconfig.harness.reports import sweep_results
-from reconfig.harness.reports import table as printing
+from reconfig.harness.reports import sweep_results, table as printing
 from reconfig.harness.reports.sweep_results import Result
 from reconfig.harness.studies import folder
 from reconfig.harness.studies.board import watch
