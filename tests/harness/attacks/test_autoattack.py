@@ -23,7 +23,7 @@ from reconfig.harness.attacks.autoattack import PREVIEW, STANDARD, AutoAttackErr
 from reconfig.harness.data.dataset import Split
 from reconfig.harness.experiment import Evaluate, Threat
 from reconfig.harness.machine.machine import Machine
-from reconfig.harness.measuring.measures import scores
+from reconfig.harness.measuring.scores import scores
 
 FIRST = ("apgd-ce",)
 

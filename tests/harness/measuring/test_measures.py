@@ -23,8 +23,9 @@ from reconfig.harness.data.dataset import Split
 from reconfig.harness.experiment import Evaluate, Measured
 from reconfig.harness.machine.machine import Machine
 from reconfig.harness.measuring import measures
-from reconfig.harness.measuring.measures import MEASURES, VERDICTS, scores
+from reconfig.harness.measuring.measures import MEASURES
 from reconfig.harness.measuring.predictions import accuracy, predictions
+from reconfig.harness.measuring.scores import VERDICTS, scores
 from reconfig.harness.randomness import generator
 
 
