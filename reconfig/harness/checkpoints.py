@@ -32,7 +32,7 @@ def find(path: Path) -> list[Path]:
 
 
 def load_network(path: Path, classes: int) -> nn.Module:
-    """The network of a checkpoint, in its variant's shape, with its weights, on the CPU.
+    """The network of a checkpoint, in its variant's shape, with its weights, on the CPU and in eval mode.
 
     ``config.json`` and ``plan.json`` are looked for in the folders above the checkpoint.
 
@@ -50,7 +50,7 @@ def load_network(path: Path, classes: int) -> nn.Module:
         raise CheckpointError(
             f"{path} is not of the network in {path.parent} with {classes} classes: {files.reason(error)}"
         ) from error
-    return model
+    return model.eval()
 
 
 def run_of(path: Path) -> Path:

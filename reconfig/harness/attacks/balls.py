@@ -36,7 +36,8 @@ def _plain(images: Tensor) -> Tensor:
 
 
 def _length(offset: Tensor) -> Tensor:
-    return offset.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
+    lengths = offset.flatten(1).norm(dim=1)
+    return lengths.clamp_min(1e-12).view(-1, 1, 1, 1)  # an offset of zero has no direction
 
 
 def _draw_linf(images: Tensor, eps: float, generator: torch.Generator) -> Tensor:

@@ -6,8 +6,6 @@ import shlex
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from reconfig.harness import files, records
 from reconfig.harness.data.dataset import load_dataset
 from reconfig.harness.data.division import divide
@@ -17,6 +15,7 @@ from reconfig.harness.jobs.network import plan_network
 from reconfig.harness.machine import machine, trackers
 from reconfig.harness.options import SAVE_EVERY
 from reconfig.harness.reports import page, results
+from reconfig.harness.reports import table as printing
 from reconfig.harness.studies import folder
 from reconfig.harness.training.checks import check_images
 
@@ -53,7 +52,7 @@ def run(
     counts = divide(dataset, experiment).counts()
 
     computer = machine.start(experiment.compute, tracker, out)
-    console = Console(quiet=not computer.main, width=None if sys.stdout.isatty() else 140, highlight=False)
+    console = printing.console(quiet=not computer.main)
     check_images(experiment.train, counts, computer.accelerator.num_processes)
     jobs = make_jobs(experiment.networks, experiment, out)
     in_turn = [job for pair in zip(*jobs.values(), strict=True) for job in pair]  # a seed is done before the next

@@ -2,7 +2,7 @@
 
 It holds:
     config.json              the experiment, and the fingerprint of its images
-    original/, variant/      a network each, see ``unit.complete``; with several seeds in seed-0/, seed-1/, ...
+    original/, variant/      a network each, see ``jobs.job.complete``; with several seeds in seed-0/, seed-1/, ...
     result.json, table.md, table.tex, report.html      the comparison
     logs/                    what the tracker writes
 A sweep's folder has a folder for each configuration, and results.csv and figure.svg as well.

@@ -25,6 +25,7 @@ from reconfig.harness.jobs.network import IDENTITY, plan_network
 from reconfig.harness.jobs.ray_tasks import Finished, import_ray, on_ray
 from reconfig.harness.options import SweepOptions
 from reconfig.harness.reports import sweep_results
+from reconfig.harness.reports import table as printing
 from reconfig.harness.reports.sweep_results import Result
 from reconfig.harness.studies import folder
 from reconfig.harness.studies.board import watch
@@ -66,7 +67,7 @@ def run(sweep: Sweep, options: SweepOptions, runner: Runner | None = None) -> Pa
         cluster.check(options.address)
     folder.prepare(out, config, [job.folder for job in in_turn])
 
-    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    console = printing.console()
     console.print(
         f"{sweep.title}: {len(configurations)} configurations of {dataset.name}, times seeds: {sweep.seeds};"
         f" {len(in_turn) - len(waiting)} of {len(in_turn)} trainings finished before",

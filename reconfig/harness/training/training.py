@@ -134,8 +134,8 @@ class Training:
     def step(self, batch: Split, step: int) -> tuple[Tensor, Tensor]:
         """One step on a whole batch; the loss and the number of correct answers, over all processes."""
         machine, experiment, train = self.machine, self.experiment, self.experiment.train
-        key = (experiment.seed, self.state.epoch, step)
-        draws = generator(machine.device, "batch", *key)
+        when = (experiment.seed, self.state.epoch, step)
+        draws = generator(machine.device, "batch", *when)
         varied = augment(batch.images, experiment.data.crop_padding, experiment.data.flip, draws)
         if experiment.data.rotate:
             varied = rotate(varied, experiment.data.rotate, draws)
@@ -144,7 +144,7 @@ class Training:
         images, labels, *starts = (machine.share(tensor) for tensor in (images, batch.labels, *starts))
 
         # Dropout and drop path draw from the global generator.
-        torch.manual_seed(derived_seed("network", *key, machine.accelerator.process_index))
+        torch.manual_seed(derived_seed("network", *when, machine.accelerator.process_index))
         self.network.train()
         adversarial = self.attack(images, labels, *starts)
 

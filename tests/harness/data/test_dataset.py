@@ -278,7 +278,7 @@ PIXELS = np.zeros((4, 3072), np.uint8)
         ),
         (
             "batches",
-            damage(BATCH, lambda path: write_batch(path, {b"data": PIXELS, b"labels": ["cat"] * 4})),
+            damage(BATCH, lambda path: write_batch(path, {b"data": PIXELS, b"labels": np.array(["cat"] * 4)})),
             rf"{BATCH} holds labels that are no class numbers",
         ),
         ("folders", damage("test", shutil.rmtree), r"has no folder test or val beside train"),

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
@@ -166,7 +167,9 @@ def test_networks_come_back_with_their_weights_and_shape(run: Path, dataset: Dat
         for checkpoint in ("best", "last"):
             path = run / place / f"{checkpoint}.pt"
             saved = files.load_checkpoint(path)["model"]
-            loaded = checkpoints.load_network(path, dataset.classes).state_dict()
+            network = checkpoints.load_network(path, dataset.classes)
+            assert not network.training
+            loaded = network.state_dict()
             assert all(torch.equal(loaded[name], value) for name, value in saved.items())
             assert loaded.keys() == saved.keys()
 
@@ -222,6 +225,15 @@ def test_other_images_are_refused(run: Path) -> None:
     (run / "config.json").write_text(json.dumps(config | {"images": "0123456789abcdef"}))
     with pytest.raises(ReconfigError, match=r"digits .* holds other images than .* was trained on; give theirs with"):
         attack_later.run(options(run, "fgsm"))
+
+
+def test_a_run_on_extra_images_is_attacked_as_well(run: Path, tmp_path: Path) -> None:
+    extra = tmp_path / "more.npz"
+    np.savez(extra, image=np.zeros((4, 32, 32, 3), np.uint8), label=np.arange(4))
+    data = replace(EXPERIMENT.data, extra=str(extra))
+    config = folder.config(replace(EXPERIMENT, data=data), load_dataset(data).fingerprint())
+    files.write_json(run / "config.json", config)
+    assert attack_later.run(options(run / "original" / "best.pt", "fgsm"))[0].startswith(f"{run}/original/best: fgsm")
 
 
 def test_a_config_of_another_version_is_refused() -> None:
