@@ -38,8 +38,8 @@ def predictions(
     """The class that ``model`` answers for each image of ``split``, [N], in every process.
 
     The images are attacked by ``adversary``, against ``source`` where that is given, and away from the labels of
-    ``split``. Starts depend on the seed, the batch size, the position of the image in the split and the kind of device (a GPU
-    draws other numbers than a CPU) alone.
+    ``split``. Starts depend on the seed, the batch size, the position of the image in the split and the kind of device
+    (a GPU draws other numbers than a CPU) alone.
     """
     answers = torch.zeros_like(split.labels)
     for batch in batches(machine, split, setting, adversary):
