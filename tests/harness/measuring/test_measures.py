@@ -172,7 +172,7 @@ def test_lipschitz_leaves_a_file_with_every_block_and_the_bound(machine: Machine
 
 @pytest.mark.slow
 def test_two_processes_find_what_one_finds(machine: Machine, tmp_path: Path) -> None:
-    measures = ("fgsm", "pgd20", "gama100", "stability", "preview")
+    measures = ("fgsm", "pgd20", "cw-batch", "gama100", "stability", "preview")
     model = small_digits.network()
     torch.save(model.state_dict(), tmp_path / "weights.pt")
     one = scores(
