@@ -2,6 +2,9 @@
 
 To add a recipe, add a file ``mystudy.py`` with ``def mystudy() -> Experiment``; the first line of its docstring
 is what ``benchmarks/run.py --help`` shows. There is no list to edit.
+
+The paper's published code selects the best epoch on test images, from half of the epochs on; these recipes hold images
+out of the training set instead. ``--select test --evaluate.select-after 1/2`` does as the code does.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ def wrn34_mart() -> Experiment:
                 gama100=(49.58, 52.20),
                 cw=(52.29, 54.61),
                 aa=(47.68, 51.21),
+                trained="MART, 100 epochs on CIFAR-10",
             ),
             PaperRow(
                 model="WRN-34-R",
@@ -33,6 +34,7 @@ def wrn34_mart() -> Experiment:
                 gama100=(51.40, 53.22),
                 cw=(54.20, 55.44),
                 aa=(49.90, 52.48),
+                trained="MART, 100 epochs on CIFAR-10",
             ),
         ),
     )

@@ -24,6 +24,7 @@ def wrn34_rst() -> Experiment:
                 gama100=(61.67, 61.70),
                 cw=(64.30, 64.26),
                 aa=(60.90, 60.96),
+                trained="RST, 400 epochs on CIFAR-10 and 500,000 extra images",
             ),
             PaperRow(
                 model="WRN-34-R",
@@ -34,6 +35,7 @@ def wrn34_rst() -> Experiment:
                 gama100=(62.38, 62.49),
                 cw=(65.12, 65.10),
                 aa=(61.49, 61.56),
+                trained="RST, 400 epochs on CIFAR-10 and 500,000 extra images",
             ),
         ),
     )

@@ -23,6 +23,7 @@ def wrn34_trades() -> Experiment:
                 gama100=(49.60, 52.35),
                 cw=(53.35, 54.72),
                 aa=(48.48, 51.83),
+                trained="TRADES, 100 epochs on CIFAR-10",
             ),
             PaperRow(
                 model="WRN-34-R",
@@ -33,6 +34,7 @@ def wrn34_trades() -> Experiment:
                 gama100=(51.92, 53.86),
                 cw=(55.41, 56.30),
                 aa=(50.90, 53.46),
+                trained="TRADES, 100 epochs on CIFAR-10",
             ),
         ),
     )

@@ -65,6 +65,8 @@ class Data:
     """Pixels of black around an image before it is cropped at random; 0 for none."""
     flip: bool = True
     """Mirror left and right at random."""
+    rotate: float = 0.0
+    """Turn by up to so many degrees at random, after cropping and mirroring; 0 for none."""
 
     def __post_init__(self) -> None:
         for name in ("train_limit", "test_limit"):
@@ -74,6 +76,8 @@ class Data:
             raise ValueError(f"data.extra_part is a part of each batch, between 0 and 1, not {self.extra_part}")
         at_least("data.hold_out", self.hold_out, 1)
         at_least("data.crop_padding", self.crop_padding, 0)
+        if not 0 <= self.rotate <= 180:
+            raise ValueError(f"data.rotate is in degrees, from 0 to 180, not {self.rotate}")
 
 
 @dataclass(frozen=True)
@@ -145,12 +149,19 @@ class Train:
     """Factor on the rate at each milestone."""
     momentum: float = 0.9
     """SGD momentum."""
+    momentum_low: float | None = None
+    """Let the momentum fall from ``momentum`` to this in the first half and rise again in the second, against the rate
+    of the cyclic schedule; None keeps it."""
     weight_decay: float = 2e-4
     """L2 penalty on all parameters."""
     grad_clip: float | None = 5.0
     """Largest norm of the whole gradient."""
     attack: Attack = field(default_factory=Attack)
     """The attack that makes the training images."""
+    attack_mode: Literal["eval", "train"] = "eval"
+    """The network's mode under that attack. eval, as SAT, TRADES, MART and the paper's code have it: the attack sees
+    the network that is measured, and leaves its batch statistics alone. train, as fast was published: batch norm takes
+    each step's own statistics, and its running ones move with every step."""
     awp: WeightPerturbation = field(default_factory=WeightPerturbation)
     """Adversarial weight perturbation, with any method."""
     average: float = 0.0
@@ -165,6 +176,8 @@ class Train:
         for part in self.milestones:
             if not 0 < part <= 1:
                 raise ValueError(f"train.milestones are parts of the epochs, above 0 and up to 1, not {part}")
+        if self.momentum_low is not None and not 0 <= self.momentum_low <= self.momentum:
+            raise ValueError(f"train.momentum_low must be from 0 to train.momentum, not {self.momentum_low}")
         if self.grad_clip is not None:
             positive("train.grad_clip", self.grad_clip)
         if not 0 <= self.average < 1:
@@ -173,10 +186,11 @@ class Train:
 
 TRAINING: dict[str, Train] = {
     "sat": Train(),
-    "trades": Train(method="trades", grad_clip=None),
+    "trades": Train(method="trades"),
     "mart": Train(method="mart"),
     "rst": Train(method="rst", epochs=400, batch=256, schedule="cosine", weight_decay=5e-4, grad_clip=None),
-    # The CIFAR-10 settings of Wong et al. (2020, section 5 and their code).
+    # The CIFAR-10 settings of Wong et al. (2020, section 5 and their code), which computes in half precision besides:
+    # --compute.precision bf16, which needs none of the loss scaling of their float16.
     "fast": Train(
         method="fast",
         epochs=15,
@@ -185,12 +199,31 @@ TRAINING: dict[str, Train] = {
         weight_decay=5e-4,
         grad_clip=None,
         attack=Attack(steps=1, step=Fraction(5, 4)),
+        attack_mode="train",
+        momentum_low=0.8,
     ),
 }
-"""Each method as its paper, or Huang et al. (2021, appendix B.1), trains it."""
+"""Each method as its paper, or the published code of Huang et al. (2021), trains it: there the gradient of SAT, TRADES
+and MART is clipped at 5, that of RST is not."""
 
 
-Measured = Literal["fgsm", "pgd20", "cw", "gama100", "aa", "preview", "transfer", "stability", "lipschitz"]
+Precision = Literal["fp32", "tf32", "bf16"]
+"""In what products are computed: float32, its factors rounded to TF32 on a GPU, or bf16 under autocast."""
+
+Measured = Literal[
+    "fgsm",
+    "fgsm-random",
+    "pgd20",
+    "cw",
+    "cw-batch",
+    "gama100",
+    "aa",
+    "preview",
+    "transfer",
+    "stability",
+    "stability-label",
+    "lipschitz",
+]
 """What can be measured of a network, by the name that scores, tables and files use."""
 
 
@@ -201,10 +234,15 @@ class Evaluate:
     attacks: tuple[Measured, ...] = ("fgsm", "pgd20")
     """What is measured on the test images, beside the clean accuracy. aa is AutoAttack, preview its first two
     attacks alone (not AutoAttack), transfer needs --evaluate.source; stability and lipschitz are those of the paper's
-    section 4.5."""
+    section 4.5. To stand beside the paper's figures as its published code makes them: fgsm-random (fgsm from a random
+    start), cw-batch (the margin of a whole batch, where cw takes each image's own: far weaker) and stability-label
+    (attacked away from the label, where stability goes away from the prediction, as the paper defines it). A finished
+    run takes more of them with --resume."""
     select: Annotated[Literal["holdout", "test"], tyro.conf.arg(aliases=["--select"])] = "holdout"
     """Images whose PGD-20 accuracy selects the best checkpoint: a part held out of the training set, or the
     test set as the paper has it."""
+    select_after: Ratio = Fraction(0)
+    """The part of the epochs after which an epoch may be the best; the paper's code begins after 1/2."""
     batch: int = 500
     """Images attacked at once, over all processes together; by AutoAttack, which gives each process its own
     images, by each process."""
@@ -214,10 +252,14 @@ class Evaluate:
     """AutoAttack and its preview take only the first so many test images; None takes all."""
     aa_shard: int = 500
     """Images after which AutoAttack saves what it found. Its batches never cross a shard."""
+    aa_precision: Precision = "fp32"
+    """What AutoAttack and its preview compute in, whatever the training did: its figures are compared with others'."""
 
     def __post_init__(self) -> None:
         for name in ("batch", "aa_shard"):
             at_least(f"evaluate.{name}", getattr(self, name), 1)
+        if not 0 <= self.select_after < 1:
+            raise ValueError(f"evaluate.select_after is a part of the epochs, below 1, not {self.select_after}")
         if self.aa_images is not None:
             at_least("evaluate.aa_images", self.aa_images, 1)
         if "transfer" in self.attacks and self.source is None:
@@ -229,20 +271,30 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Compute:
-    """Options that change the speed and, in the last digits, the result."""
+    """Options that change the speed, and how numbers are rounded.
+
+    None of them changes what is drawn at random. Rounding alone makes results differ: an attack steps along signs of
+    gradients, so that a last digit grows to another image, and training to other weights. Tables and files say in which
+    precision, layout and form each figure was computed.
+    """
 
     device: Literal["auto", "cpu"] = "auto"
     """auto takes a GPU where there is one."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16 computes under autocast; weights stay in fp32."""
+    precision: Precision = "fp32"
+    """fp32 is float32 everywhere. tf32 lets a GPU round the factors of products to 10 bits, which torch by itself does
+    for convolutions; it is quicker and is not what a CPU or an earlier GPU computes. bf16 computes under autocast;
+    weights stay in fp32."""
     channels_last: bool = False
     """Keep images and weights in the NHWC memory layout."""
     compile: bool = False
-    """Compile the networks with torch.compile."""
+    """Compile the networks with torch.compile. Lipschitz constants are measured uncompiled all the same."""
     capture: bool = False
-    """Record the training attack once as a CUDA graph and replay it; needs a GPU."""
+    """Record the training attack once as a CUDA graph and replay it; needs a GPU. The graph keeps the memory of its
+    intermediate results, beside what a training step takes."""
     deterministic: bool = False
-    """Let torch take only algorithms that give the same bits each time, and warn where it has none."""
+    """Let torch take only algorithms that give the same bits each time, and warn where it has none. Without it cuDNN
+    times its algorithms anew in each process, so that on a GPU a resumed run is the uninterrupted one only up to
+    rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,6 +313,11 @@ class Setting:
 
     def __post_init__(self) -> None:
         at_least("seeds", self.seeds, 1)
+        if self.compute.capture and self.train.attack_mode == "train":
+            raise ValueError(
+                "compute.capture records the attack with the network in eval mode: a graph would move batch statistics"
+                " in its warm-up; leave it out, or give --train.attack-mode eval"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

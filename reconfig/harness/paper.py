@@ -18,6 +18,8 @@ class PaperRow:
     gama100: tuple[float, float]
     cw: tuple[float, float]
     aa: tuple[float, float]
+    trained: str = "SAT, 100 epochs on CIFAR-10"
+    """Method, epochs and images."""
     unsure: tuple[str, ...] = ()
     """Columns whose printed figures should be trusted least."""
 

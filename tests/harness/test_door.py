@@ -88,5 +88,5 @@ def test_an_attack_without_a_threat_is_the_papers_and_unknown_ones_are_refused()
     model, (images, labels) = small_digits.network(), small_digits.test_images()
     moved = attack(model, images[:5], labels[:5], "fgsm") - images[:5]
     assert moved.abs().max().item() == pytest.approx(float(Threat().eps), abs=1e-6)
-    with pytest.raises(AttackError, match=r"there is no attack 'pgd7'; write one of fgsm, pgd20, cw, gama100"):
+    with pytest.raises(AttackError, match=r"there is no attack 'pgd7'; write one of fgsm, fgsm-random, pgd20, cw, cw-"):
         attack(model, images, labels, "pgd7")

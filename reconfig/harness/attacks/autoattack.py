@@ -8,7 +8,9 @@ of the test images: the verdicts of a shard are to the bit those of
     pyautoattack.AutoAttack(model, seed=seed, version="standard", ...).run_standard_evaluation(
         images, labels, batch_size=batch)
 
-on the images of that shard, whichever process ran it, whatever ran before, and however often the run was killed.
+on the images of that shard, whichever process ran it, whatever ran before, and however often the run was killed, on
+a device that computes the same twice: a GPU does with ``compute.deterministic`` alone, as cuDNN otherwise chooses its
+algorithms by timing them in each process. In which precision, layout and form a shard was computed stands in it.
 Each finished shard is a file; a run does the shards that have none, so it may also be extended to more images later.
 """
 
@@ -26,6 +28,7 @@ from reconfig.harness import verdicts
 from reconfig.harness.attacks.engine import frozen
 from reconfig.harness.data.dataset import Split
 from reconfig.harness.experiment import Setting
+from reconfig.harness.machine.computation import Computation
 from reconfig.harness.machine.machine import Machine
 
 STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
@@ -60,10 +63,11 @@ def attack(
     """Whether ``model`` is right on each image of ``split`` and stays so under ``attacks``: bool [N].
 
     Finished shards lie in ``folder``, which all processes must see; those that are there already are not run again.
+    ``model`` computes by ``computation``, which every shard records.
 
     Raises:
         AutoAttackError: If there are fewer than 4 classes, or a shard in ``folder`` is of other weights, images or
-            settings.
+            settings, or was computed in another way.
         VerdictError: If a shard is damaged.
     """
     classes = _classes(machine, model, split)
@@ -75,6 +79,7 @@ def attack(
         "batch": str(setting.evaluate.batch),
         "attacks": " ".join(attacks),
         "pyautoattack": version("pyautoattack"),
+        "computed": str(computation(machine, setting)),
     }
     folder.mkdir(parents=True, exist_ok=True)
     size = setting.evaluate.aa_shard
@@ -97,6 +102,11 @@ def attack(
     return torch.cat([verdicts.read(_path(folder, shard))[0]["standing"] for shard in shards])
 
 
+def computation(machine: Machine, setting: Setting) -> Computation:
+    """How networks compute under AutoAttack: in a precision of its own, whatever the training did."""
+    return machine.computation(setting.evaluate.aa_precision)
+
+
 def _classes(machine: Machine, model: nn.Module, split: Split) -> int:
     with torch.no_grad(), frozen(model):
         classes = model(machine.floats(split.images[:2])).shape[1]
@@ -117,7 +127,8 @@ def _read(path: Path, wanted: dict[str, str]) -> Tensor:
     other = [f"{name} is {about.get(name)}, not {value}" for name, value in wanted.items() if about.get(name) != value]
     if other:
         raise AutoAttackError(
-            f"{path} is of another run ({'; '.join(other)}); nothing was changed. Remove {path.parent} to attack anew"
+            f"{path} is of another run ({'; '.join(other)}); nothing was changed. Give the options that it was"
+            f" begun with, or remove {path.parent} to attack anew"
         )
     return found["standing"]
 

@@ -22,20 +22,38 @@ class Norm(NamedTuple):
     """(offsets, eps) -> the nearest offsets in the ball."""
 
 
+def laid_out(drawn: Tensor, images: Tensor) -> Tensor:
+    """Numbers drawn in the usual memory order, in the layout of ``images``, which have the same shape.
+
+    A generator fills memory in its order: drawn in another layout, the same numbers would fall on other pixels.
+    """
+    return torch.empty_like(images).copy_(drawn)
+
+
+def _plain(images: Tensor) -> Tensor:
+    """Memory for numbers, in the usual order whatever the layout of ``images``."""
+    return torch.empty_like(images, memory_format=torch.contiguous_format)
+
+
 def _length(offset: Tensor) -> Tensor:
     lengths = offset.flatten(1).norm(dim=1)
     return lengths.clamp_min(1e-12).view(-1, 1, 1, 1)  # an offset of zero has no direction
 
 
 def _draw_linf(images: Tensor, eps: float, generator: torch.Generator) -> Tensor:
-    return torch.empty_like(images).uniform_(-eps, eps, generator=generator)
+    return laid_out(_plain(images).uniform_(-eps, eps, generator=generator), images)
 
 
 def _draw_l2(images: Tensor, eps: float, generator: torch.Generator) -> Tensor:
     # A uniform direction, at a radius whose d-th power is uniform: so volumes are filled evenly.
-    direction = torch.empty_like(images).normal_(generator=generator)
+    direction = normal(images, generator)
     radius = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device)
     return eps * radius ** (1 / images[0].numel()) * direction / _length(direction)
+
+
+def normal(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard normal numbers, one for each value of ``images``, in their layout."""
+    return laid_out(_plain(images).normal_(generator=generator), images)
 
 
 NORMS: dict[str, Norm] = {
@@ -59,6 +77,6 @@ def random_start(images: Tensor, threat: Threat, generator: torch.Generator) -> 
 
 def corner_start(images: Tensor, threat: Threat, generator: torch.Generator) -> Tensor:
     """Offsets of one length with signs drawn by Bernoulli trials: the corners of the l-inf ball of ``threat``."""
-    signs = torch.rand(images.shape, generator=generator, device=images.device).sub_(0.5).sign_()
+    signs = laid_out(torch.rand(images.shape, generator=generator, device=images.device).sub_(0.5).sign_(), images)
     eps = float(threat.eps)
     return NORMS[threat.norm].project(eps * signs, eps)

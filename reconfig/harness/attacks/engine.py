@@ -1,6 +1,7 @@
 """The projected-gradient engine of every attack: steps each of a size and a loss, and a projection.
 
-Attacks differentiate with respect to the images alone, with the network in eval mode and its parameters frozen. A loss
+Attacks differentiate with respect to the images alone, with the network in eval mode (unless
+a training asks for its own mode) and its parameters frozen. A loss
 that compares with something else, such as the clean prediction, is a function that was given it
 (``functools.partial``).
 """
@@ -28,18 +29,21 @@ class Step(NamedTuple):
 
 
 @contextmanager
-def frozen(model: nn.Module) -> Iterator[nn.Module]:
-    """The model in eval mode, its parameters without gradients; every mode and flag comes back afterwards."""
+def frozen(model: nn.Module, training: bool = False) -> Iterator[nn.Module]:
+    """The model in eval mode (or as if it were ``training``), its parameters without gradients.
+
+    Every mode and flag comes back afterwards.
+    """
     modes = [(module, module.training) for module in model.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     try:
-        model.eval()
+        model.train(training)
         for parameter, _ in flags:
             parameter.requires_grad_(False)
         yield model
     finally:
-        for module, training in modes:
-            module.training = training
+        for module, mode in modes:
+            module.training = mode
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
 
@@ -51,11 +55,15 @@ def climb(
     threat: Threat,
     steps: Iterable[Step],
     start: Tensor | None = None,
+    training: bool = False,
 ) -> Tensor:
-    """The engine: steps along the gradient of each step's loss, projected into the ball and into [0, 1]."""
+    """The engine: steps along the gradient of each step's loss, projected into the ball and into [0, 1].
+
+    With ``training`` the network is attacked in training mode, and its batch statistics move with each step.
+    """
     norm, eps = NORMS[threat.norm], float(threat.eps)
     adversarial = images if start is None else (images + start).clamp(0, 1)
-    with frozen(model):
+    with frozen(model, training):
         for step in steps:
             adversarial = adversarial.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(step.loss(model(adversarial), labels), adversarial)

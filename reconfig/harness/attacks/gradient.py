@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from reconfig import ReconfigError
 from reconfig.harness.attacks.balls import corner_start, random_start
 from reconfig.harness.attacks.engine import Step, climb, frozen
-from reconfig.harness.attacks.losses import Loss, cross_entropy, guided_margin, margin
+from reconfig.harness.attacks.losses import Loss, batch_margin, cross_entropy, guided_margin, margin
 from reconfig.harness.experiment import Attack, Threat
 from reconfig.harness.randomness import generator
 
@@ -35,6 +35,8 @@ class Adversary:
     """craft(model, images, labels, threat, start=offsets) -> adversarial images."""
     start: Callable[[Tensor, Threat, torch.Generator], Tensor] | None = None
     """(images, threat, generator) -> the first offsets; None begins at the images themselves."""
+    together: bool = False
+    """Whether an image's attack depends on the others of its batch, which then must not be shared out."""
 
 
 def perturb(
@@ -45,14 +47,15 @@ def perturb(
     attack: Attack,
     start: Tensor | None = None,
     loss: Loss = cross_entropy,
+    training: bool = False,
 ) -> Tensor:
     """Adversarial images by projected gradient ascent (Madry et al., 2018; eq. 2 of Huang et al., 2021).
 
     ``images`` is [N, C, H, W] in [0, 1] and ``start`` the first offset, of the same shape (none: zero).
     Returns the last iterate: within ``threat`` of the images, in [0, 1], detached. ``attack.random_start``
-    is for the caller, who has the generator: see ``random_start``.
+    is for the caller, who has the generator: see ``random_start``. ``training`` is ``climb``'s.
     """
-    return climb(model, images, labels, threat, [Step(float(attack.step), loss)] * attack.steps, start)
+    return climb(model, images, labels, threat, [Step(float(attack.step), loss)] * attack.steps, start, training)
 
 
 def gama(
@@ -76,11 +79,17 @@ def _gama_steps(clean: Tensor, steps: int) -> Iterator[Step]:
 
 ATTACKS: dict[str, Adversary] = {
     "fgsm": Adversary(partial(perturb, attack=FGSM)),
+    "fgsm-random": Adversary(partial(perturb, attack=FGSM), random_start),
     "pgd20": Adversary(partial(perturb, attack=PGD20), random_start),
     "cw": Adversary(partial(perturb, attack=PGD20, loss=margin), random_start),
+    "cw-batch": Adversary(partial(perturb, attack=PGD20, loss=batch_margin), random_start, together=True),
     "gama100": Adversary(gama, corner_start),
 }
-"""The gradient attacks of the paper's section 5, by the name that recipes and tables use."""
+"""The gradient attacks of the paper's section 5, by the name that recipes and tables use.
+
+fgsm-random and cw-batch are for comparison with the paper's figures alone. Its published code has no FGSM of its own
+but a PGD that always starts at random, and its CW climbs ``batch_margin``, which is far weaker than cw.
+"""
 
 
 def attack(

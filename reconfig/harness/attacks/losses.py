@@ -22,8 +22,18 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 
     The objective f6 of Carlini and Wagner (2017, section V) without its floor: what CW-inf climbs.
     """
-    right = F.one_hot(labels, logits.shape[1]).bool()
-    return (logits.masked_fill(right, -torch.inf).amax(1) - logits[right]).sum()
+    # Gathered, not chosen by a mask: how many a mask chooses is read from the device, which a CUDA graph cannot.
+    right = labels[:, None]
+    return (logits.scatter(1, right, -torch.inf).amax(1) - logits.gather(1, right).squeeze(1)).sum()
+
+
+def batch_margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """The ``margin`` of a whole batch until it turns, then 0: what the CW of the published code of Huang et al. climbs.
+
+    That code takes -ReLU(sum of right logits - sum of largest wrong ones). So an attack stands still, for all images,
+    once the wrong logits of the batch sum to more than the right ones, however many images are still right.
+    """
+    return -F.relu(-margin(logits, labels))
 
 
 def guided_margin(logits: Tensor, labels: Tensor, clean: Tensor, weight: float) -> Tensor:

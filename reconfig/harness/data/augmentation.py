@@ -1,4 +1,4 @@
-"""Images as a network takes them: floats in [0, 1], and random crops and flips made where they lie."""
+"""Images as a network takes them: floats in [0, 1], and random crops, flips and rotations made where they lie."""
 
 from __future__ import annotations
 
@@ -26,3 +26,17 @@ def augment(images: Tensor, padding: int, flip: bool, generator: torch.Generator
     image = torch.arange(count, device=device).view(-1, 1, 1, 1)
     channel = torch.arange(channels, device=device).view(1, -1, 1, 1)
     return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def rotate(images: Tensor, degrees: float, generator: torch.Generator) -> Tensor:
+    """Each uint8 image [N, C, H, W] turned about its middle by up to ``degrees`` either way, black where none was.
+
+    The nearest pixel is taken, as torchvision's RandomRotation does.
+    """
+    count, _, height, width = images.shape
+    angles = torch.empty(count, device=images.device).uniform_(-degrees, degrees, generator=generator).deg2rad()
+    cos, sin, zero = angles.cos(), angles.sin(), torch.zeros_like(angles)
+    # Where an output pixel comes from, in the units of affine_grid: half a height and half a width.
+    rows = [torch.stack([cos, -sin * height / width, zero], 1), torch.stack([sin * width / height, cos, zero], 1)]
+    grid = F.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
+    return F.grid_sample(images.float(), grid, mode="nearest", align_corners=False).to(torch.uint8)

@@ -70,9 +70,18 @@ class Dataset:
         return channels, height, width
 
     def fingerprint(self) -> str:
-        """A digest of every pixel and label, in order: the same data gives the same text wherever it lies."""
+        """A digest of every pixel and label to train and test on, in order, wherever they lie. Not of the extra images:
+        who attacks a network later does not need them.
+        """
+        return self._digest(self.train, self.test)
+
+    def extra_fingerprint(self) -> str | None:
+        """The same of the extra images, if there are any."""
+        return None if self.extra is None else self._digest(self.extra)
+
+    def _digest(self, *splits: Split) -> str:
         digest = hashlib.sha256(repr(self.shape).encode())
-        for split in (self.train, self.test, *([] if self.extra is None else [self.extra])):
+        for split in splits:
             for tensor in (split.images, split.labels):
                 digest.update(tensor.cpu().numpy().data)
         return digest.hexdigest()[:16]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,13 @@ from reconfig.harness import files
 from reconfig.harness.data.dataset import Dataset, Split
 from reconfig.harness.data.division import Division, divide
 from reconfig.harness.experiment import Network, Setting
+from reconfig.harness.jobs.further import load_finished, measure_further, missing
 from reconfig.harness.jobs.network import build_network, plan_network
-from reconfig.harness.jobs.outcome import CHECKPOINTS, Outcome, read_outcome
+from reconfig.harness.jobs.outcome import CHECKPOINTS, Outcome, read_outcome, write_outcome
 from reconfig.harness.jobs.progress import TrainingProgress
 from reconfig.harness.machine.machine import Machine
 from reconfig.harness.measuring import examples
-from reconfig.harness.measuring.measures import scores
+from reconfig.harness.measuring.scores import computations, scores
 from reconfig.harness.training.state import State
 from reconfig.harness.training.training import Training
 
@@ -47,6 +48,15 @@ class Job:
         """
         return read_outcome(self.folder) if (self.folder / "outcome.json").exists() else None
 
+    def is_done(self, images: int) -> bool:
+        """Whether it is finished, with all that its setting asks for; ``images`` is how many test images there are.
+
+        Raises:
+            ReconfigError: One of its subclasses, if a file that says so is damaged.
+        """
+        outcome = self.outcome()
+        return outcome is not None and not missing(self.folder, outcome, self.setting, images)
+
     def history(self) -> list[dict[str, Any]]:
         """The metrics of each epoch that has ended."""
         path = self.folder / "metrics.jsonl"
@@ -67,6 +77,8 @@ def make_jobs(networks: Mapping[str, Network], setting: Setting, out: Path) -> d
 def complete(job: Job, dataset: Dataset, computer: Machine, console: Console, save_every: float) -> Outcome:
     """Do what of ``job`` has not been done before: train the network, measure its checkpoints, save examples.
 
+    Of a finished job, that is what its setting asks for now and did not then.
+
     The folder has to exist. At the end it holds what ``Training`` leaves, plan.json, outcome.json, the verdicts of
     the attacks and examples.safetensors.
 
@@ -76,19 +88,31 @@ def complete(job: Job, dataset: Dataset, computer: Machine, console: Console, sa
     finished = job.outcome()
     if finished is not None:
         console.print(f"\n{job.name}  finished before")
-        return finished
+        return _measure_missing(job, finished, dataset, computer, console)
+    computer.begin_network()
     planned = plan_network(job.network, dataset)
     console.print(f"\n{job.name}\n{planned}", soft_wrap=True)
     if computer.main:
         files.write_text(job.folder / "plan.json", planned.to_json())
-    model = build_network(job.network, planned, dataset.classes, job.setting.seed)
     images = divide(dataset, job.setting).to(computer.device)
-    state = _train(job, model, images, computer, console, save_every)
-    outcome = _measure(job, model, images.test, computer, console, planned, state)
+    network = build_network(job.network, planned, dataset.classes, job.setting.seed)
+    state = _train(job, network, images, computer, console, save_every)
+    del network  # what is measured is loaded anew, bare of what compiling and accelerate made of this one
+    outcome = _measure(job, dataset.classes, images.test, computer, console, planned, state)
     if computer.main:
-        files.write_json(job.folder / "outcome.json", asdict(outcome))
+        write_outcome(job.folder, outcome)
     computer.accelerator.wait_for_everyone()
     return outcome
+
+
+def _measure_missing(job: Job, finished: Outcome, dataset: Dataset, computer: Machine, console: Console) -> Outcome:
+    wanted = missing(job.folder, finished, job.setting, len(dataset.test))
+    test = dataset.test.to(computer.device)
+    for checkpoint, measures in wanted.items():
+        console.print(f"{job.name}  measuring the {checkpoint} checkpoint further: {', '.join(measures)}")
+        computer.begin_network()
+        measure_further(computer, job.folder, checkpoint, dataset.classes, test, job.setting, measures)
+    return read_outcome(job.folder) if wanted else finished
 
 
 def _train(
@@ -113,7 +137,7 @@ def _train(
 
 def _measure(
     job: Job,
-    model: nn.Module,
+    classes: int,
     test: Split,
     computer: Machine,
     console: Console,
@@ -130,11 +154,20 @@ def _measure(
         if epoch in by_epoch:  # the last epoch is often the best
             continue
         console.print(f"{job.name}  measuring the {name} checkpoint (epoch {epoch})")
-        model.load_state_dict(saved[name]["model"])
+        model = load_finished(computer, job.folder, name, classes)
         by_epoch[epoch] = scores(computer, model, test, job.setting, job.folder / name)
     shown = examples.make(computer, model, test, job.setting)
     if computer.main:
         examples.save(job.folder / examples.NAME, shown)
-    measured = {name: by_epoch[epoch] for name, epoch in epochs.items()}
-    seed = job.setting.seed
-    return Outcome(job.network.name, seed, planned.params, planned.flops, measured, epochs, state.seconds)
+    computed = computations(computer, job.setting, ("clean", *job.setting.evaluate.attacks))
+    return Outcome(
+        name=job.network.name,
+        seed=job.setting.seed,
+        params=planned.params,
+        flops=planned.flops,
+        scores={name: by_epoch[epoch] for name, epoch in epochs.items()},
+        epochs=epochs,
+        seconds=state.seconds,
+        computed=dict.fromkeys(CHECKPOINTS, computed),
+        compiled=computer.compiled.counts() if computer.compute.compile else None,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from reconfig.harness import files, records
@@ -27,6 +27,11 @@ class Outcome:
     """Checkpoint -> the epoch it was saved after, counted from 1."""
     seconds: float
     """Time spent training."""
+    computed: dict[str, dict[str, str]]
+    """Checkpoint -> measure -> in which precision, layout and form it was computed."""
+    compiled: dict[str, int] | None
+    """What of the training, since it was last resumed, and the measuring after it ran compiled: the counts of
+    ``CompileLog``. None where nothing was to be compiled."""
 
     def measured(self, checkpoint: str) -> str:
         """The checkpoint that was measured in the place of ``checkpoint``: another of the same epoch, or itself."""
@@ -47,3 +52,19 @@ def read_outcome(folder: Path) -> Outcome:
         return records.read(Outcome, files.read_json(path, remedy))
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is not of this version ({files.reason(error)}). {remedy}") from error
+
+
+def write_outcome(folder: Path, outcome: Outcome) -> None:
+    """Say that the job in ``folder`` is finished, and what came of it."""
+    files.write_json(folder / "outcome.json", asdict(outcome))
+
+
+def enter(folder: Path, measured: str, values: dict[str, float], computed: dict[str, str]) -> None:
+    """Add what was measured later to the outcome, for each checkpoint that stands for the one ``measured``."""
+    outcome = read_outcome(folder)
+    scores, hows = dict(outcome.scores), dict(outcome.computed)
+    for name in scores:
+        if outcome.measured(name) == measured:
+            scores[name] = scores[name] | values
+            hows[name] = hows[name] | {measure: computed[measure] for measure in values}
+    write_outcome(folder, replace(outcome, scores=scores, computed=hows))

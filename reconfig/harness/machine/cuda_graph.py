@@ -23,10 +23,14 @@ class CudaGraph:
 
     What the function reads beside its inputs, such as a network's weights, must keep its memory: a replay reads what
     lies there by then. It must not look at values on the host (``item``), and must draw no random numbers.
+
+    The graphs share one pool of memory, which holds their intermediate results for as long as this object lives: torch
+    gives none of it to what runs between the replays. They may share it as each result is copied out at once.
     """
 
     def __init__(self, function: Callable[..., Tensor]) -> None:
         self.function = function
+        self.pool: Any = None
         self.captured: dict[tuple[Any, ...], _Captured] = {}
 
     def __call__(self, *inputs: Tensor) -> Tensor:
@@ -49,6 +53,8 @@ class CudaGraph:
                 self.function(*held)
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # Of this thread alone: NCCL's watchdog asks for events from another, which would end a global capture.
+        with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
             output = self.function(*held)
+        self.pool = graph.pool()
         return _Captured(graph, held, output)

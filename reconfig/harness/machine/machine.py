@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,10 @@ from torch import Tensor, nn
 
 from reconfig import ReconfigError
 from reconfig.harness.data.augmentation import as_floats
-from reconfig.harness.experiment import Compute
-from reconfig.harness.machine import trackers
+from reconfig.harness.experiment import Compute, Precision
+from reconfig.harness.machine import compiling, trackers
+from reconfig.harness.machine.compiling import Compiled, CompileLog
+from reconfig.harness.machine.computation import Computation, Lowered, allow_tf32
 from reconfig.harness.machine.cuda_graph import CudaGraph
 from reconfig.harness.machine.synced_batch_norm import synchronise
 
@@ -36,6 +38,8 @@ class Machine:
 
     accelerator: Accelerator
     compute: Compute
+    compiled: CompileLog = field(default_factory=CompileLog)
+    """What of the network in hand ran compiled, where that is asked for."""
 
     @property
     def device(self) -> torch.device:
@@ -48,7 +52,7 @@ class Machine:
         return self.accelerator.is_main_process
 
     def set_up(self, model: nn.Module) -> nn.Module:
-        """The model on this device, in the memory layout and compiled as asked for; changed in place.
+        """The model on this device, in the memory layout asked for; changed in place.
 
         With several processes, its batch norms take their statistics from all of them.
         """
@@ -57,9 +61,26 @@ class Machine:
             model = synchronise(model, self.device)
         if self.compute.channels_last:
             model.to(memory_format=torch.channels_last)
-        if self.compute.compile:
-            model.compile()
         return model
+
+    def begin_network(self) -> None:
+        """Forget what was compiled for another network, and count anew."""
+        if self.compute.compile:
+            compiling.forget()
+            self.compiled.clear()
+
+    def compile(self, model: nn.Module) -> nn.Module:
+        """A network that runs ``model`` compiled, if that is asked for; else ``model``, which stays as it is."""
+        return Compiled(model, self.compiled) if self.compute.compile else model
+
+    def computation(self, precision: Precision | None = None) -> Computation:
+        """How networks compute here, in another precision if one is given."""
+        return Computation(precision or self.compute.precision, self.compute.channels_last, self.compute.compile)
+
+    def computing(self, model: nn.Module, computation: Computation) -> nn.Module:
+        """``model``, which stays as it is, as it computes by ``computation``, but for TF32: see ``tf32``."""
+        network = Lowered(model) if computation.precision == "bf16" else model
+        return Compiled(network, self.compiled) if computation.compiled else network
 
     def as_graph(self, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         """``function`` of tensors as a CUDA graph, if that is asked for."""
@@ -105,6 +126,7 @@ def start(compute: Compute, tracker: str | None, folder: Path) -> Machine:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(compute.deterministic, warn_only=True)
     torch.backends.cudnn.benchmark = not compute.deterministic
+    allow_tf32(compute.precision == "tf32")
     accelerator = Accelerator(
         cpu=compute.device == "cpu",
         mixed_precision="bf16" if compute.precision == "bf16" else "no",

@@ -91,7 +91,7 @@ def _outputs(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tenso
 
 
 def _distance(output: Tensor, clean: Tensor) -> Tensor:
-    return (output.float() - clean.float()).abs().flatten(1).sum(1)
+    return (output - clean).abs().flatten(1).sum(1)
 
 
 def _summed_distance(output: Tensor, _labels: Tensor, clean: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -11,21 +11,17 @@ import torch
 from torch import Tensor, nn
 
 import reconfig
-from reconfig.harness import checkpoints, files, verdicts
+from reconfig.harness import checkpoints, files
 from reconfig.harness.attacks import autoattack
-from reconfig.harness.attacks.balls import random_start
 from reconfig.harness.attacks.engine import frozen
 from reconfig.harness.attacks.gradient import ATTACKS, PGD20, Adversary
 from reconfig.harness.data.dataset import Split
 from reconfig.harness.experiment import Setting
+from reconfig.harness.machine.computation import Computation
 from reconfig.harness.machine.machine import Machine
 from reconfig.harness.measuring import lipschitz
 from reconfig.harness.measuring.lipschitz_bound import lipschitz_bound
 from reconfig.harness.measuring.predictions import SELECTION, Batch, batches, predictions
-from reconfig.harness.randomness import generator
-
-VERDICTS = "verdicts.safetensors"
-"""The file of verdicts in the folder of a checkpoint."""
 
 
 class Finding(NamedTuple):
@@ -41,10 +37,22 @@ class Subject:
     """A network to be measured on images, and the folder for what else is found."""
 
     machine: Machine
+    computation: Computation
     model: nn.Module
+    """The network as it computes by ``computation``."""
     split: Split
     setting: Setting
     out: Path
+
+
+def as_asked(machine: Machine, setting: Setting) -> Computation:
+    """As the machine computes."""
+    return machine.computation()
+
+
+def exactly(machine: Machine, setting: Setting) -> Computation:
+    """In float32 and uncompiled: modules of a compiled network cannot be watched, and differences need every digit."""
+    return replace(machine.computation("fp32"), compiled=False)
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,8 @@ class Measure:
     unit: str
     """% or nothing."""
     compute: Callable[[Subject], Finding]
+    computation: Callable[[Machine, Setting], Computation] = as_asked
+    """How the network computes while it is measured."""
 
 
 def _percentage(verdicts: Tensor) -> Finding:
@@ -90,20 +100,25 @@ def _transfer(subject: Subject) -> Finding:
     path = Path(cast(str, subject.setting.evaluate.source))  # which Evaluate insists on
     with torch.no_grad(), frozen(model):
         classes = model(machine.floats(split.images[:2])).shape[1]
-    source = machine.set_up(checkpoints.load_network(path, classes))
+    source = machine.computing(machine.set_up(checkpoints.load_network(path, classes)), subject.computation)
     answers = predictions(machine, model, split, subject.setting, ATTACKS[SELECTION], source)
     return _percentage(answers == split.labels)
 
 
-def _stability(subject: Subject) -> Finding:
+def _stability(from_label: bool) -> Callable[[Subject], Finding]:
     """The part of images whose prediction PGD-20 does not change, right or wrong (section 4.5).
 
-    The attack leads away from the prediction, so that it can change a wrong one too.
+    The paper's definition asks whether the prediction changes, so the attack leads away from it and can change a wrong
+    one too. Its published code attacks away from the label, which leaves wrong predictions mostly as they are.
     """
-    machine, model, setting = subject.machine, subject.model, subject.setting
-    clean = predictions(machine, model, subject.split, setting)
-    predicted = Split(subject.split.images, clean)
-    return _percentage(predictions(machine, model, predicted, setting, ATTACKS[SELECTION]) == clean)
+
+    def compute(subject: Subject) -> Finding:
+        machine, model, setting, split = subject.machine, subject.model, subject.setting, subject.split
+        clean = predictions(machine, model, split, setting)
+        attacked = split if from_label else Split(split.images, clean)
+        return _percentage(predictions(machine, model, attacked, setting, ATTACKS[SELECTION]) == clean)
+
+    return compute
 
 
 def _lipschitz(subject: Subject) -> Finding:
@@ -123,19 +138,19 @@ def _lipschitz(subject: Subject) -> Finding:
         return lipschitz.rates(model, names, batch.images, adversarial)
 
     def maximised(batch: Batch) -> dict[str, Tensor]:
-        start = random_start(batch.images, setting.threat, generator(machine.device, "steepest", setting.seed))
+        start = cast(Tensor, batch.start)  # PGD-20 has one
         steep = {name: lipschitz.steepest(model, name, batch.images, setting.threat, PGD20, start) for name in names}
         return {name: lipschitz.rates(model, [name], batch.images, steep[name])[name] for name in names}
 
-    def mean(part: Split, rates: Callable[[Batch], dict[str, Tensor]]) -> dict[str, float]:
+    def mean(part: Split, rates: Callable[[Batch], dict[str, Tensor]], purpose: str) -> dict[str, float]:
         sums = torch.zeros(len(names), device=machine.device)
-        for batch in batches(machine, part, setting, adversary):
+        for batch in batches(machine, part, setting, adversary, purpose):
             found = rates(batch)
             sums += torch.stack([found[name].sum() for name in names])
         return dict(zip(names, (machine.total(sums) / len(part)).tolist(), strict=True))
 
     first = split[: setting.evaluate.batch]
-    empirical, steepest = mean(split, attacked), mean(first, maximised)
+    empirical, steepest = mean(split, attacked, "evaluate"), mean(first, maximised, "steepest")
     network, highest = empirical.pop(lipschitz.NETWORK), steepest.pop(lipschitz.NETWORK)
     if machine.main:
         bound = lipschitz_bound(model, example, stages)
@@ -160,37 +175,18 @@ def _lipschitz(subject: Subject) -> Finding:
 MEASURES: dict[str, Measure] = {
     "clean": Measure("clean", "%", _under(None)),
     "fgsm": Measure("FGSM", "%", _under(ATTACKS["fgsm"])),
+    "fgsm-random": Measure("FGSM (random start)", "%", _under(ATTACKS["fgsm-random"])),
     "pgd20": Measure("PGD-20", "%", _under(ATTACKS["pgd20"])),
     "cw": Measure("CW", "%", _under(ATTACKS["cw"])),
+    "cw-batch": Measure("CW (batch sum)", "%", _under(ATTACKS["cw-batch"])),
     "gama100": Measure("GAMA-100", "%", _under(ATTACKS["gama100"])),
-    "aa": Measure("AutoAttack", "%", _autoattack("aa", autoattack.STANDARD)),
-    "preview": Measure("APGD (not AutoAttack)", "%", _autoattack("preview", autoattack.PREVIEW)),
+    "aa": Measure("AutoAttack", "%", _autoattack("aa", autoattack.STANDARD), autoattack.computation),
+    "preview": Measure(
+        "APGD (not AutoAttack)", "%", _autoattack("preview", autoattack.PREVIEW), autoattack.computation
+    ),
     "transfer": Measure("transfer", "%", _transfer),
-    "stability": Measure("stability", "%", _stability),
-    "lipschitz": Measure("Lipschitz", "", _lipschitz),
+    "stability": Measure("stability", "%", _stability(from_label=False)),
+    "stability-label": Measure("stability (from label)", "%", _stability(from_label=True)),
+    "lipschitz": Measure("Lipschitz", "", _lipschitz, exactly),
 }
 """Every measure by the name that recipes, scores and files use."""
-
-
-def scores(machine: Machine, model: nn.Module, split: Split, setting: Setting, out: Path) -> dict[str, float]:
-    """The clean accuracy and all that the setting asks for, by the names in ``MEASURES``.
-
-    Leaves in ``out``: ``verdicts.safetensors`` (for each measure that judges images, whether the network is still
-    right on each, bool [N]), the shards of AutoAttack, and ``lipschitz.json``. The verdicts of other measures that the
-    file holds already stay, if they are of the same weights and threat, and so do those of more images.
-
-    Raises:
-        ReconfigError: One of its subclasses, where a measure cannot be taken.
-    """
-    about = {"weights": verdicts.weights_digest(model), "threat": f"{setting.threat.norm} {setting.threat.eps}"}
-    held, of_held = verdicts.read(out / VERDICTS) if (out / VERDICTS).exists() else ({}, about)
-    subject = Subject(machine, model, split, setting, out)
-    found = {name: MEASURES[name].compute(subject) for name in ("clean", *setting.evaluate.attacks)}
-    if machine.main:
-        out.mkdir(parents=True, exist_ok=True)
-        kept = held if of_held == about else {}
-        new = {name: measured.verdicts for name, measured in found.items() if measured.verdicts is not None}
-        more = {name: judged for name, judged in new.items() if len(judged) >= len(kept.get(name, ()))}
-        verdicts.write(out / VERDICTS, kept | more, about)
-    machine.accelerator.wait_for_everyone()
-    return {name: measured.value for name, measured in found.items()}

@@ -38,7 +38,8 @@ def predictions(
     """The class that ``model`` answers for each image of ``split``, [N], in every process.
 
     The images are attacked by ``adversary``, against ``source`` where that is given, and away from the labels of
-    ``split``. Starts depend on the seed, the batch size and the position of the image in the split alone.
+    ``split``. Starts depend on the seed, the batch size, the position of the image in the split and the kind of device
+    (a GPU draws other numbers than a CPU) alone.
     """
     answers = torch.zeros_like(split.labels)
     for batch in batches(machine, split, setting, adversary):
@@ -59,15 +60,25 @@ class Batch(NamedTuple):
     start: Tensor | None
 
 
-def batches(machine: Machine, split: Split, setting: Setting, adversary: Adversary | None) -> Iterator[Batch]:
-    """This process's part of each batch of ``split``, with the starts of ``adversary`` for it."""
+def batches(
+    machine: Machine, split: Split, setting: Setting, adversary: Adversary | None, purpose: str = "evaluate"
+) -> Iterator[Batch]:
+    """This process's part of each batch of ``split``, with the starts of ``adversary`` for it.
+
+    ``purpose`` names the draws: other starts of the same attack have another.
+    """
     everything = torch.arange(len(split), device=split.labels.device)
     for first in range(0, len(split), setting.evaluate.batch):
         whole = everything[first : first + setting.evaluate.batch]
         images, start = machine.floats(split.images[whole]), None
         if adversary is not None and adversary.start is not None:
-            draws = generator(machine.device, "evaluate", setting.seed, first)
-            start = machine.share(adversary.start(images, setting.threat, draws))
+            draws = generator(machine.device, purpose, setting.seed, first)
+            start = adversary.start(images, setting.threat, draws)
+        if adversary is not None and adversary.together:
+            if machine.main:
+                yield Batch(whole, images, split.labels[whole], start)
+            continue
         rows = machine.share(whole)
         if len(rows):  # a last batch may be smaller than the number of processes
-            yield Batch(rows, machine.share(images), split.labels[rows], start)
+            own_start = None if start is None else machine.share(start)
+            yield Batch(rows, machine.share(images), split.labels[rows], own_start)

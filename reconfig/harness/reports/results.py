@@ -15,9 +15,9 @@ from reconfig.harness import verdicts
 from reconfig.harness.experiment import Experiment, Setting
 from reconfig.harness.jobs.job import Job
 from reconfig.harness.jobs.outcome import CHECKPOINTS, Outcome
-from reconfig.harness.measuring.measures import MEASURES, VERDICTS
-from reconfig.harness.paper import PaperRow
-from reconfig.harness.reports import statistics
+from reconfig.harness.measuring.measures import MEASURES
+from reconfig.harness.measuring.scores import VERDICTS
+from reconfig.harness.reports import notes, statistics
 from reconfig.harness.reports.statistics import Difference
 from reconfig.harness.reports.table import Table
 
@@ -43,7 +43,7 @@ def compare(
         rows.append([runs[0].name, f"{runs[0].params:,}", *cells])
         if experiment.paper is not None:
             paper = experiment.paper[number]
-            cells = [_paper_cell(paper, measure, checkpoint) for measure, checkpoint in chosen]
+            cells = [notes.paper_cell(paper, measure, checkpoint) for measure, checkpoint in chosen]
             rows.append([f"paper: {paper.model}", f"{paper.params_m:.2f} M", *cells])
     original, variant = (runs[0].params for runs in outcomes.values())
     rows.append(["difference", f"{variant / original - 1:+.1%}", *(str(differences[column]) for column in chosen)])
@@ -75,14 +75,16 @@ def label(measure: str) -> str:
 def differences(jobs: Iterable[Sequence[Job]], outcomes: Iterable[Sequence[Outcome]]) -> dict[Column, Difference]:
     """What the second of two networks has more than the first in each column.
 
-    Tested over seeds where there are several, else over the images that both were judged on.
+    Tested over seeds where there are several, else over the images that both were judged on in the same way.
     """
     (first_jobs, second_jobs), (original, variant) = jobs, outcomes
     found = {}
     for column in columns([*original, *variant]):
         first = _verdicts(first_jobs[0], original[0], column)
         second = _verdicts(second_jobs[0], variant[0], column)
-        if len(original) == 1 and first is not None and second is not None and len(first) == len(second):
+        measure, checkpoint = column
+        alike = original[0].computed[checkpoint][measure] == variant[0].computed[checkpoint][measure]
+        if len(original) == 1 and alike and first is not None and second is not None and len(first) == len(second):
             difference = statistics.over_images(first, second)
         else:
             difference = statistics.over_seeds(values(original, column), values(variant, column))
@@ -98,13 +100,6 @@ def _verdicts(job: Job, outcome: Outcome, column: Column) -> torch.Tensor | None
     return verdicts.read(path)[0].get(measure) if path.exists() else None
 
 
-def _paper_cell(paper: PaperRow, measure: str, checkpoint: str) -> str:
-    figures: tuple[float, float] | None = getattr(paper, measure, None)
-    if figures is None:
-        return "–"
-    return f"{figures[CHECKPOINTS.index(checkpoint)]:.2f}" + (" ?" if measure in paper.unsure else "")
-
-
 def _notes(
     experiment: Experiment,
     outcomes: Mapping[str, Sequence[Outcome]],
@@ -117,7 +112,7 @@ def _notes(
         f"{runs[0].name}: {', '.join(str(run.epochs['best']) for run in runs)}" for runs in outcomes.values()
     )
     tests = list(dict.fromkeys(each.test for each in differences.values() if each.test is not None))
-    notes = [
+    found = [
         f"Accuracy in % on {data['test']:,} test images of {data['name']}; {threat.norm} eps {threat.eps}.",
         f"Trained with {train.method}, {train.epochs} epochs, {training_images(data)}, {seeds_text(seeds)}.",
         f"last: after the last epoch; best: the epoch of best PGD-20 accuracy on {selection(experiment, data)}"
@@ -125,13 +120,15 @@ def _notes(
         "difference: what the variant has more than the original" + (f"; p by {' or '.join(tests)}." if tests else "."),
     ]
     fewer = {measure: each.images for (measure, _), each in differences.items() if {*each.images} - {data["test"]}}
-    notes += [
+    found += [
         f"{label(measure)}: on the first {' and '.join(f'{count:,}' for count in counts)} test images."
         for measure, counts in fewer.items()
     ]
+    measures = list(dict.fromkeys(measure for measure, _ in differences))
+    found += notes.on_computing([run for runs in outcomes.values() for run in runs], measures)
     if experiment.paper is not None:
-        notes.append("paper: Huang et al. (2021), Table 2, 100 epochs on CIFAR-10, best selected on test images.")
-    return notes
+        found += notes.on_the_paper(experiment.paper, measures)
+    return found
 
 
 def training_images(counts: Mapping[str, Any]) -> str:

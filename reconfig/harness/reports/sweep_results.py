@@ -14,7 +14,7 @@ from reconfig.harness.data.division import divide
 from reconfig.harness.jobs.job import Job
 from reconfig.harness.jobs.outcome import Outcome
 from reconfig.harness.paper import Reported
-from reconfig.harness.reports import plots, results, statistics
+from reconfig.harness.reports import notes, plots, results, statistics
 from reconfig.harness.reports.plots import Point
 from reconfig.harness.reports.results import Column
 from reconfig.harness.reports.table import Table
@@ -89,7 +89,9 @@ def as_table(sweep: Sweep, found: Sequence[Result], dataset: Dataset) -> Table:
         row += [str(statistics.summary(results.values(runs, column))) for column in columns]
         row += [_against(found[0], result)] if tested else []
         rows.append(row + (_reported(result.configuration.reported) if papers else []))
-    return Table(header, rows, _notes(sweep, dataset, papers))
+    measures = list(dict.fromkeys(measure for measure, _ in columns))
+    computing = notes.on_computing([run for result in found for run in result.outcomes], measures)
+    return Table(header, rows, _notes(sweep, dataset, papers) + computing)
 
 
 def _columns(found: Sequence[Result]) -> list[Column]:
@@ -118,15 +120,15 @@ def _notes(sweep: Sweep, dataset: Dataset, papers: bool) -> list[str]:
     counts = divide(dataset, sweep).counts()
     seeds = results.seeds_text(range(sweep.seed, sweep.seed + sweep.seeds))
     threat, train = sweep.threat, sweep.train
-    notes = [
+    found = [
         f"{sweep.title}. Accuracy in % on {counts['test']:,} test images of {dataset.name};"
         f" {threat.norm} eps {threat.eps}.",
         f"Trained with {train.method}, {train.epochs} epochs, {results.training_images(counts)}, {seeds}.",
         f"last: after the last epoch; best: the epoch of best PGD-20 accuracy on {results.selection(sweep, counts)}.",
     ]
     if papers:
-        notes.append("paper: Huang et al. (2021), SAT, 100 epochs on CIFAR-10, best; ~ marks what its text rounds.")
-    return notes
+        found.append("paper: Huang et al. (2021), SAT, 100 epochs on CIFAR-10, best; ~ marks what its text rounds.")
+    return found
 
 
 def as_figure(sweep: Sweep, found: Sequence[Result]) -> str:

@@ -23,6 +23,7 @@ _LATEX = {
     "^": r"\textasciicircum{}",
     "~": r"\textasciitilde{}",
     "±": r"$\pm$",
+    "†": r"$\dagger$",
     "γ": r"$\gamma$",
     "−": r"$-$",
     "+": r"$+$",

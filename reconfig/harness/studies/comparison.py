@@ -45,8 +45,7 @@ def run(
     out = Path(out)
     folder.check(out, resume)
     dataset = load_dataset(experiment.data)
-    fingerprint = dataset.fingerprint()
-    config = folder.config(experiment, fingerprint)
+    config = folder.config(experiment, dataset)
     folder.check_config(out, config)
     plans = {role: plan_network(network, dataset) for role, network in experiment.networks.items()}
     counts = divide(dataset, experiment).counts()
@@ -68,7 +67,7 @@ def run(
     console.print(f"{dataset.name}: " + ", ".join(f"{count:,} for {use}" for use, count in counts.items()))
     done = {job: complete(job, dataset, computer, console, save_every) for job in in_turn}
     outcomes = {role: [done[job] for job in of_role] for role, of_role in jobs.items()}
-    data = {"name": dataset.name, "fingerprint": fingerprint, "classes": dataset.classes} | counts
+    data = {"name": dataset.name, "fingerprint": dataset.fingerprint(), "classes": dataset.classes} | counts
     differences = results.differences(jobs.values(), outcomes.values())
     table = results.compare(experiment, outcomes, data, differences)
     if computer.main:

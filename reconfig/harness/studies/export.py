@@ -9,7 +9,7 @@ import reconfig
 from reconfig import ExportError
 from reconfig.harness import checkpoints, files, verdicts
 from reconfig.harness.jobs.outcome import read_outcome
-from reconfig.harness.measuring.measures import VERDICTS
+from reconfig.harness.measuring.scores import VERDICTS
 from reconfig.harness.options import ExportOptions
 from reconfig.harness.studies import leaderboard
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from reconfig import ReconfigError
 from reconfig.harness import files, records
+from reconfig.harness.data.dataset import Dataset
 from reconfig.harness.experiment import Network, Setting
 
 
@@ -45,15 +46,20 @@ def check(out: Path, resume: bool) -> None:
         raise FolderError(f"{out} holds {held[0]} but no config.json, so no run of this program; give another --out")
 
 
-def config(wanted: Setting, fingerprint: str, networks: Mapping[str, Network] | None = None) -> dict[str, Any]:
+_MEASURED = {f"evaluate.{name}" for name in ("attacks", "source", "aa_images", "aa_shard", "aa_precision")}
+"""What decides the measures of finished networks alone. It may change from one part of a run to the next: what is asked
+for and not there is measured, and what was measured stays, with how that was done beside it."""
+
+
+def config(wanted: Setting, dataset: Dataset, networks: Mapping[str, Network] | None = None) -> dict[str, Any]:
     """What config.json holds: all that decides the result; ``networks`` are those of a sweep, by their folders."""
-    fields = records.plain(wanted) | {"images": fingerprint}
+    fields = records.plain(wanted) | {"images": dataset.fingerprint(), "extra_images": dataset.extra_fingerprint()}
     fields.pop("paper", None)
     return fields | {name: records.plain(network) for name, network in (networks or {}).items()}
 
 
 def check_config(out: Path, wanted: dict[str, Any]) -> None:
-    """See that a run begun in ``out`` is the one wanted; its data may lie elsewhere by now.
+    """See that a run begun in ``out`` is the one wanted; its data may lie elsewhere by now, and it may measure more.
 
     Raises:
         FolderError: If a field differs; the message names every one.
@@ -66,7 +72,7 @@ def check_config(out: Path, wanted: dict[str, Any]) -> None:
     changed = [
         f"{name} was {was} and is now {now}"
         for name, was, now in records.differences(began, wanted)
-        if name != "data.path"
+        if name not in {"data.path", *_MEASURED}
     ]
     if changed:
         raise FolderError(
@@ -79,7 +85,6 @@ def prepare(out: Path, wanted: dict[str, Any], folders: Iterable[Path]) -> None:
     """Make the folder, with config.json first, and ``folders`` in it."""
     out.mkdir(parents=True, exist_ok=True)
     files.remove_unfinished(out)
-    if not (out / "config.json").exists():
-        files.write_json(out / "config.json", wanted)
+    files.write_json(out / "config.json", wanted)
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)

@@ -60,7 +60,7 @@ def run(sweep: Sweep, options: SweepOptions, runner: Runner | None = None) -> Pa
     check_images(sweep.train, divide(dataset, sweep).counts(), 1)
     jobs = make_jobs({each.folder: each.network for each in configurations}, sweep, out)
     in_turn = [job for of_seed in zip(*jobs.values(), strict=True) for job in of_seed]  # a seed before the next
-    waiting = [job for job in in_turn if job.outcome() is None]
+    waiting = [job for job in in_turn if not job.is_done(len(dataset.test))]
     if runner is None and waiting and options.address is not None:
         import_ray()
         cluster.check(options.address)
@@ -91,7 +91,7 @@ def run(sweep: Sweep, options: SweepOptions, runner: Runner | None = None) -> Pa
 
 def _config(sweep: Sweep, possible: Sequence[Configuration], dataset: Dataset) -> dict[str, Any]:
     """What config.json holds: the setting, and every network by the name of its folder. The limit may change later."""
-    fields = folder.config(sweep, dataset.fingerprint(), {each.folder: each.network for each in possible})
+    fields = folder.config(sweep, dataset, {each.folder: each.network for each in possible})
     del fields["limit"]
     return fields
 

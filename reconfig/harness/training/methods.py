@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from reconfig.harness.attacks.balls import random_start
+from reconfig.harness.attacks.balls import normal, random_start
 from reconfig.harness.attacks.engine import frozen
 from reconfig.harness.attacks.losses import Loss, cross_entropy
 from reconfig.harness.experiment import Threat
@@ -95,7 +95,7 @@ def _total_divergence(clean: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
 
 def near(images: Tensor, threat: Threat, generator: Generator) -> Tensor:
     """Offsets 0.001 N(0, 1), whatever the ball (Zhang et al., 2019, alg. 1)."""
-    return NEAR * torch.empty_like(images).normal_(generator=generator)
+    return NEAR * normal(images, generator)
 
 
 # ---------------------------------------------------------------- the methods

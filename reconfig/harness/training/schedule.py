@@ -1,4 +1,4 @@
-"""The learning rate over the epochs."""
+"""The learning rate and the momentum over the epochs."""
 
 from __future__ import annotations
 
@@ -20,4 +20,16 @@ def learning_rate(train: Train, epoch: float) -> float:
         case "cosine":
             return train.lr * (1 + math.cos(math.pi * part)) / 2
         case "cyclic":
-            return train.lr * (1 - abs(1 - 2 * part))
+            return train.lr * _triangle(part)
+
+
+def momentum(train: Train, epoch: float) -> float:
+    """The momentum after ``epoch`` epochs, counted from 0: against a cyclic rate's course where that is asked for."""
+    if train.momentum_low is None:
+        return train.momentum
+    return train.momentum - (train.momentum - train.momentum_low) * _triangle(epoch / train.epochs)
+
+
+def _triangle(part: float) -> float:
+    """From 0 to 1 in the first half and back to 0 in the second."""
+    return 1 - abs(1 - 2 * part)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from reconfig.harness import files
 from reconfig.harness.attacks.gradient import ATTACKS, perturb
-from reconfig.harness.data.augmentation import augment
+from reconfig.harness.data.augmentation import augment, rotate
 from reconfig.harness.data.dataset import Split
 from reconfig.harness.experiment import Setting
 from reconfig.harness.files import CheckpointError
@@ -32,7 +32,7 @@ from reconfig.harness.randomness import derived_seed, generator
 from reconfig.harness.training.averaging import average
 from reconfig.harness.training.checks import TrainError, check_images
 from reconfig.harness.training.methods import METHODS
-from reconfig.harness.training.schedule import learning_rate
+from reconfig.harness.training.schedule import learning_rate, momentum
 from reconfig.harness.training.state import State, Watcher
 from reconfig.harness.training.weight_perturbation import perturbed, worst_direction
 
@@ -79,17 +79,19 @@ class Training:
         self.steps = len(images) // train.batch
         self.state = State()
         self.method = METHODS[train.method]
-        # Attacks use the bare model: through DDP every backward would synchronise gradients for nothing.
         self.model = machine.set_up(model)
+        # Attacks run the network without DDP, in which every backward would synchronise gradients for nothing.
+        self.running = machine.compile(self.model)
         self.mean: nn.Module | None = None
         if train.average:  # before accelerate ties the model's forward to the model itself
-            self.mean = machine.accelerator.prepare_model(machine.set_up(deepcopy(model)), evaluation_mode=True)
+            self.mean = machine.set_up(deepcopy(self.model))
+            self.running_mean = machine.accelerator.prepare_model(machine.compile(self.mean), evaluation_mode=True)
         optimizer = torch.optim.SGD(
             model.parameters(), train.lr, momentum=train.momentum, weight_decay=train.weight_decay
         )
         self.network: nn.Module
         self.optimizer: AcceleratedOptimizer
-        self.network, self.optimizer = machine.accelerator.prepare(self.model, optimizer)
+        self.network, self.optimizer = machine.accelerator.prepare(self.running, optimizer)
         self.attack = machine.as_graph(self._attack)
         if (folder / "last.pt").exists():
             self._restore()
@@ -134,7 +136,10 @@ class Training:
         machine, experiment, train = self.machine, self.experiment, self.experiment.train
         when = (experiment.seed, self.state.epoch, step)
         draws = generator(machine.device, "batch", *when)
-        images = machine.floats(augment(batch.images, experiment.data.crop_padding, experiment.data.flip, draws))
+        varied = augment(batch.images, experiment.data.crop_padding, experiment.data.flip, draws)
+        if experiment.data.rotate:
+            varied = rotate(varied, experiment.data.rotate, draws)
+        images = machine.floats(varied)
         starts = [self.method.start(images, experiment.threat, draws)] if train.attack.random_start else []
         images, labels, *starts = (machine.share(tensor) for tensor in (images, batch.labels, *starts))
 
@@ -154,6 +159,7 @@ class Training:
             machine.accelerator.clip_grad_norm_(self.network.parameters(), train.grad_clip)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(train, self.state.epoch + step / self.steps)
+            group["momentum"] = momentum(train, self.state.epoch + step / self.steps)
         self.optimizer.step()
         if self.mean is not None:
             average(self.mean, self.model, train.average, self.state.epoch * self.steps + step)
@@ -162,8 +168,9 @@ class Training:
 
     def _attack(self, images: Tensor, labels: Tensor, start: Tensor | None = None) -> Tensor:
         """Adversarial images for the network as it is."""
-        experiment, climbed = self.experiment, self.method.climbs(self.model, images)
-        return perturb(self.model, images, labels, experiment.threat, experiment.train.attack, start, climbed)
+        threat, train, climbed = self.experiment.threat, self.experiment.train, self.method.climbs(self.running, images)
+        training = train.attack_mode == "train"
+        return perturb(self.running, images, labels, threat, train.attack, start, climbed, training)
 
     @contextmanager
     def _worst_weights(self, loss_of: LossOf) -> Iterator[None]:
@@ -172,18 +179,19 @@ class Training:
         if not awp.size or self.state.epoch < awp.warmup:
             yield
             return
-        directions = worst_direction(self.model, lambda: loss_of(self.model)[0], self.machine.total)
+        directions = worst_direction(self.model, lambda: loss_of(self.running)[0], self.machine.total)
         with perturbed(self.model, directions, awp.size):
             yield
 
     def _finish_epoch(self, loss: float, train_accuracy: float) -> None:
-        state = self.state
+        state, train = self.state, self.experiment.train
         if not math.isfinite(loss):
             raise TrainError(
                 f"the loss became {loss} in epoch {state.epoch + 1}; try a lower --train.lr and another --out"
             )
         self.machine.agree_on_buffers(self.measured)
-        measure = partial(accuracy, self.machine, self.measured, self.selection, self.experiment)
+        running = self.running if self.mean is None else self.running_mean
+        measure = partial(accuracy, self.machine, running, self.selection, self.experiment)
         row = {
             "epoch": state.epoch + 1,
             "lr": self.optimizer.param_groups[0]["lr"],
@@ -194,7 +202,8 @@ class Training:
             "seconds": self._seconds(),
         }
         state.history.append(row)
-        if state.best is None or row[SELECTION] > state.best[SELECTION]:
+        after = min(float(self.experiment.evaluate.select_after) * train.epochs, train.epochs - 1)
+        if state.epoch >= after and (state.best is None or row[SELECTION] > state.best[SELECTION]):
             state.best = row
         state.epoch, state.step, state.loss, state.correct = state.epoch + 1, 0, 0.0, 0
         self._save()

@@ -23,7 +23,7 @@ from reconfig.harness.attacks.autoattack import PREVIEW, STANDARD, AutoAttackErr
 from reconfig.harness.data.dataset import Split
 from reconfig.harness.experiment import Evaluate, Threat
 from reconfig.harness.machine.machine import Machine
-from reconfig.harness.measuring.measures import scores
+from reconfig.harness.measuring.scores import scores
 
 FIRST = ("apgd-ce",)
 
@@ -133,7 +133,7 @@ def test_shards_of_another_network_or_setting_are_refused(machine: Machine, tmp_
     split, out = small_digits.unseen(10), tmp_path / "aa"
     autoattack.attack(machine, small_digits.network(), split, small_digits.in_shards(10), FIRST, out)
     other = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-    with pytest.raises(AutoAttackError, match=r"is of another run \(weights is \w+, not \w+\).*Remove .*aa to attack"):
+    with pytest.raises(AutoAttackError, match=r"is of another run \(weights is \w+, not \w+\).*remove .*aa to attack"):
         autoattack.attack(machine, other, split, small_digits.in_shards(10), FIRST, out)
     with pytest.raises(AutoAttackError, match=r"eps is 1/8, not 1/4; attacks is apgd-ce, not apgd-ce apgd-t"):
         autoattack.attack(

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 
 import pytest
 import torch
@@ -12,8 +14,9 @@ from torch import Tensor, nn
 from reconfig.harness.attacks.balls import corner_start, random_start
 from reconfig.harness.attacks.engine import Step, climb, frozen
 from reconfig.harness.attacks.gradient import ATTACKS, FGSM, PGD20, gama, perturb
-from reconfig.harness.attacks.losses import cross_entropy, guided_margin, margin
+from reconfig.harness.attacks.losses import batch_margin, cross_entropy, guided_margin, margin
 from reconfig.harness.experiment import Attack, Threat
+from reconfig.harness.training.methods import near
 
 LINF, L2 = Threat("linf", Fraction(8, 255)), Threat("l2", Fraction(1, 2))
 PGD = Attack(steps=5, step=Fraction(1, 4))
@@ -144,6 +147,34 @@ def test_the_network_is_attacked_in_eval_mode_with_frozen_parameters(batch: tupl
     )
     perturb(model, *batch, LINF, PGD)
     assert seen == [(False, False, False)] * PGD.steps
+
+
+@pytest.mark.parametrize("threat", [LINF, L2], ids=lambda threat: threat.norm)
+@pytest.mark.parametrize("draw", [random_start, corner_start, near])
+def test_starts_do_not_depend_on_the_memory_layout(draw: Callable[..., Tensor], threat: Threat) -> None:
+    images = torch.rand(4, 3, 8, 8)
+    turned = images.contiguous(memory_format=torch.channels_last)
+    plain, same = (draw(held, threat, torch.Generator().manual_seed(1)) for held in (images, turned))
+    assert torch.equal(plain, same)
+    assert plain.is_contiguous()
+    assert same.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_what_attacks_climb_needs_no_value_on_the_host() -> None:
+    logits, labels = torch.empty(4, 10, device="meta", requires_grad=True), torch.empty(4, device="meta").long()
+    clean = torch.empty(4, 10, device="meta")
+    for loss in (cross_entropy, margin, batch_margin, partial(guided_margin, clean=clean, weight=2.0)):
+        value = loss(logits, labels)  # a mask that chooses elements would have to be read: a CUDA graph cannot
+        assert torch.autograd.grad(value, logits)[0].shape == logits.shape
+
+
+def test_a_network_may_be_attacked_in_training_mode(batch: tuple[Tensor, Tensor]) -> None:
+    model, seen = small_network().eval(), []
+    model[0].register_forward_pre_hook(lambda *_: seen.append((model.training, model[0].weight.requires_grad)))
+    perturb(model, *batch, LINF, PGD, training=True)
+    assert seen == [(True, False)] * PGD.steps
+    assert not model.training
+    assert model[1].num_batches_tracked == PGD.steps
 
 
 @pytest.mark.parametrize("threat", [LINF, L2], ids=lambda threat: threat.norm)

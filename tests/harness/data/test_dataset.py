@@ -12,8 +12,9 @@ import pyarrow.parquet
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms import functional
 
-from reconfig.harness.data.augmentation import as_floats, augment
+from reconfig.harness.data.augmentation import as_floats, augment, rotate
 from reconfig.harness.data.dataset import Split, load_dataset, with_extra
 from reconfig.harness.data.division import hold_out
 from reconfig.harness.experiment import Data
@@ -369,6 +370,18 @@ def test_augmentation_is_a_crop_and_a_mirror() -> None:
     assert {0, 8} <= {top for top, *_ in seen}
 
 
+@pytest.mark.parametrize("shape", [(8, 8), (6, 10)])
+def test_rotation_is_torchvisions(shape: tuple[int, int]) -> None:
+    images = torch.randint(1, 256, (5, 3, *shape)).to(torch.uint8)
+    angles = torch.empty(5).uniform_(-20, 20, generator=torch.Generator().manual_seed(3))
+    turned = rotate(images, 20, torch.Generator().manual_seed(3))
+    pairs = zip(images, angles.tolist(), strict=True)
+    wanted = torch.stack([functional.rotate(image, angle) for image, angle in pairs])
+    assert torch.equal(turned, wanted)
+    assert (turned == 0).any()
+    assert torch.equal(rotate(images, 0.0, torch.Generator()), images)
+
+
 def test_augmentation_can_be_nothing() -> None:
     images = torch.from_numpy(COLOURS).permute(0, 3, 1, 2)
     assert torch.equal(augment(images, 0, False, torch.Generator()), images)
@@ -415,10 +428,12 @@ def test_extra_images(kind: str, tmp_path: Path) -> None:
     assert more.extra.labels.tolist() == EXTRA_LABELS.tolist()
     assert more.extra.labels.dtype == torch.int64
     assert more.train is data.train
-    assert load_dataset(Data(str(tmp_path), extra=str(tmp_path / f"more.{kind}"))).fingerprint() == more.fingerprint()
-    assert more.fingerprint() != data.fingerprint()
+    again = load_dataset(Data(str(tmp_path), extra=str(tmp_path / f"more.{kind}")))
+    assert again.extra_fingerprint() == more.extra_fingerprint() is not None
+    assert data.extra_fingerprint() is None
+    assert more.fingerprint() == data.fingerprint()  # who attacks a network later needs no extra images
     changed = EXTRA[kind](tmp_path / "changed", labels=EXTRA_LABELS[::-1])
-    assert with_extra(data, str(changed)).fingerprint() != more.fingerprint()
+    assert with_extra(data, str(changed)).extra_fingerprint() != more.extra_fingerprint()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import torch
 
 from reconfig.harness.experiment import Compute
 from reconfig.harness.machine import machine
-from reconfig.harness.measuring.measures import scores
+from reconfig.harness.measuring.scores import scores
 
 if __name__ == "__main__":
     out, *measures = sys.argv[1:]

@@ -25,10 +25,12 @@ CPU = Compute(device="cpu")
 @pytest.fixture(autouse=True)
 def _settings() -> Iterator[None]:
     """Puts back what ``start`` sets for the whole process."""
+    tf32 = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     benchmark, variable = torch.backends.cudnn.benchmark, os.environ.get("CUBLAS_WORKSPACE_CONFIG")
     yield
     torch.use_deterministic_algorithms(False)
     torch.backends.cudnn.benchmark = benchmark
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = tf32
     if variable is None:
         os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
 
@@ -88,6 +90,10 @@ class Graph:
     """What the tests take for a CUDA graph: it computes again, into the same memory."""
 
     captured = replayed = 0
+    memory = "the private pool of the first"
+
+    def pool(self) -> str:
+        return self.memory
 
     def replay(self) -> None:
         Graph.replayed += 1
@@ -101,8 +107,12 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> type[Graph]:
             pass
 
     @contextmanager
-    def context(graph: object) -> Iterator[None]:
-        Graph.captured += isinstance(graph, Graph)
+    def context(graph: object, **options: object) -> Iterator[None]:
+        if isinstance(graph, Graph):
+            # NCCL's watchdog, another thread, would end a capture that is not of this thread alone.
+            pool = Graph.memory if Graph.captured else None
+            assert options == {"pool": pool, "capture_error_mode": "thread_local"}
+            Graph.captured += 1
         yield
 
     Graph.captured = Graph.replayed = 0

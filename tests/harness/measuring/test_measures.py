@@ -23,8 +23,9 @@ from reconfig.harness.data.dataset import Split
 from reconfig.harness.experiment import Evaluate, Measured
 from reconfig.harness.machine.machine import Machine
 from reconfig.harness.measuring import measures
-from reconfig.harness.measuring.measures import MEASURES, VERDICTS, scores
+from reconfig.harness.measuring.measures import MEASURES
 from reconfig.harness.measuring.predictions import accuracy, predictions
+from reconfig.harness.measuring.scores import VERDICTS, scores
 from reconfig.harness.randomness import generator
 
 
@@ -171,7 +172,7 @@ def test_lipschitz_leaves_a_file_with_every_block_and_the_bound(machine: Machine
 
 @pytest.mark.slow
 def test_two_processes_find_what_one_finds(machine: Machine, tmp_path: Path) -> None:
-    measures = ("fgsm", "pgd20", "gama100", "stability", "preview")
+    measures = ("fgsm", "pgd20", "cw-batch", "gama100", "stability", "preview")
     model = small_digits.network()
     torch.save(model.state_dict(), tmp_path / "weights.pt")
     one = scores(

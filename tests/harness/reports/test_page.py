@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.made_up import DATA, ONE, VGG
+from helpers.made_up import DATA, ONE, VGG, rescored
 from PIL import Image
 
 import reconfig
@@ -121,7 +121,7 @@ def test_a_wide_table_has_the_networks_beside_each_other(
 ) -> None:
     measures = ("clean", "fgsm", "pgd20", "cw", "gama100", "aa", "stability", "lipschitz")
     scores = {checkpoint: dict.fromkeys(measures, 40.0) for checkpoint in ("last", "best")}
-    wide = {role: [replace(runs[0], scores=scores)] for role, runs in ONE.items()}
+    wide = {role: [rescored(runs[0], scores)] for role, runs in ONE.items()}
     apart = differences(jobs.values(), wide.values())
     made = result(VGG, wide, DATA | {"classes": 10, "fingerprint": "abc"}, apart, "python run.py", {"cpu": "some"})
     text = page.render(VGG, compare(VGG, wide, DATA, apart), plans, jobs, wide, made)

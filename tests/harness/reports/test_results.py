@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.made_up import DATA, ONE, VGG, outcome
+from helpers.made_up import DATA, ONE, VGG, outcome, rescored
 from rich.console import Console
 
 from recipes import discover
@@ -15,7 +15,8 @@ from reconfig.harness import verdicts
 from reconfig.harness.experiment import Evaluate, Experiment
 from reconfig.harness.jobs.job import Job, make_jobs
 from reconfig.harness.jobs.outcome import Outcome
-from reconfig.harness.measuring.measures import MEASURES, VERDICTS
+from reconfig.harness.measuring.measures import MEASURES
+from reconfig.harness.measuring.scores import VERDICTS
 from reconfig.harness.reports.results import compare, differences, label, result
 from reconfig.harness.reports.statistics import over_seeds
 from reconfig.harness.reports.table import Table
@@ -39,7 +40,7 @@ def test_the_papers_row_stands_beside_each_network() -> None:
     rows = table().rows
     assert [row[0] for row in rows] == ["vgg11", "paper: VGG-11", "vgg11 10-10-4", "paper: VGG-11-R", "difference"]
     assert rows[0] == ["vgg11", "9,231,114", "80.00", "79.00", "60.00", "61.00", "50.00", "52.00"]
-    assert rows[1] == ["paper: VGG-11", "9.23 M", "79.24", "77.84", "55.98", "56.68", "42.62", "45.46"]
+    assert rows[1] == ["paper: VGG-11", "9.23 M", "79.24", "77.84", "55.98 †", "56.68 †", "42.62", "45.46"]
     assert rows[4] == ["difference", "-36.8%", *["+1.00"] * 6]
 
 
@@ -83,8 +84,54 @@ def test_cells_that_the_paper_repeats_carry_a_mark() -> None:
     original, variant = discover()["darts"]().paper or ()
     marked = replace(original, unsure=("fgsm",))
     rows = table(replace(VGG, paper=(marked, variant))).rows
-    assert rows[1][4:6] == ["64.48 ?", "67.10 ?"]
+    assert rows[1][4:6] == ["64.48 † ?", "67.10 † ?"]
     assert rows[1][2:4] == ["86.76", "86.55"]
+
+
+def test_each_row_of_the_paper_has_its_own_setting() -> None:
+    wanted = {
+        "wrn34": "SAT, 100 epochs on CIFAR-10",
+        "wrn34_rst": "RST, 400 epochs on CIFAR-10 and 500,000 extra images",
+        "wrn34_cifar100_mart": "MART, 100 epochs on CIFAR-100",
+    }
+    for name, trained in wanted.items():
+        notes = table(discover()[name]()).notes
+        assert f"paper: Huang et al. (2021), Table 2: {trained}; best selected on test images." in notes
+    for name, recipe in discover().items():
+        for paper in recipe().paper or ():
+            assert ("CIFAR-100" in paper.trained) == ("cifar100" in name)
+            assert ("RST, 400 epochs" in paper.trained) == ("rst" in name)
+            assert paper.trained.startswith(recipe().train.method.upper())
+
+
+def test_figures_of_the_paper_that_are_of_something_else_carry_a_mark() -> None:
+    scores = {name: dict.fromkeys(("fgsm", "fgsm-random", "cw", "cw-batch"), 50.0) for name in ("last", "best")}
+    shown = table(of={role: [rescored(runs[0], scores)] for role, runs in ONE.items()})
+    assert shown.rows[1][2:] == [*("55.98 †", "56.68 †", "55.98", "56.68"), *("45.45 †", "46.29 †", "45.45", "46.29")]
+    assert any(note.startswith("† CW climbs each image's own margin") for note in shown.notes)
+    assert r"45.45 $\dagger$" in shown.latex()
+    assert not any("†" in note for note in table(replace(VGG, paper=None)).notes)
+
+
+def test_notes_say_in_which_precision_each_figure_was_taken_and_what_ran_compiled() -> None:
+    assert "Computed in fp32: clean, FGSM, PGD-20." in table().notes
+    low = {role: [rescored(runs[0], runs[0].scores, "bf16, compiled")] for role, runs in ONE.items()}
+    assert "Computed in bf16, compiled: clean, FGSM, PGD-20." in table(of=low).notes
+    counts = {"graphs": 5, "recompilations": 4, "compiled": 1068, "uncompiled": 0}
+    low["variant"] = [replace(ONE["variant"][0], compiled=counts)]
+    notes = table(of=low).notes
+    assert "Computed in bf16, compiled or fp32: clean, FGSM, PGD-20." in notes
+    assert any("10-10-4, seed 0: 1,068 calls ran compiled and 0 did not; 5 graphs, 4 of them" in note for note in notes)
+
+
+def test_verdicts_computed_in_two_ways_are_not_paired(tmp_path: Path) -> None:
+    jobs = make_jobs(VGG.networks, VGG, tmp_path)
+    for runs in jobs.values():
+        (runs[0].folder / "best").mkdir(parents=True)
+        verdicts.write(runs[0].folder / "best" / VERDICTS, {"pgd20": torch.ones(100, dtype=torch.bool)}, {})
+    low = ONE | {"variant": [rescored(ONE["variant"][0], ONE["variant"][0].scores, "bf16")]}
+    assert differences(jobs.values(), ONE.values())["pgd20", "best"].p == 1.0
+    assert differences(jobs.values(), low.values())["pgd20", "best"].p is None
 
 
 def test_without_the_paper_there_are_our_rows_alone() -> None:
@@ -95,7 +142,7 @@ def test_without_the_paper_there_are_our_rows_alone() -> None:
 
 def test_what_was_measured_has_columns_and_the_paper_may_lack_it() -> None:
     scores = {checkpoint: {"clean": 80.0, "stability": 70.0} for checkpoint in ("last", "best")}
-    comparison = table(of={role: [replace(runs[0], scores=scores)] for role, runs in ONE.items()})
+    comparison = table(of={role: [rescored(runs[0], scores)] for role, runs in ONE.items()})
     titles = [f"{label(measure)} {checkpoint}" for measure in scores["last"] for checkpoint in ("last", "best")]
     assert comparison.header == ["network", "parameters", *titles]
     assert comparison.rows[1][2:] == ["79.24", "77.84", "–", "–"]
@@ -148,7 +195,7 @@ def many() -> Table:
     """A table of so many columns that neither a screen nor a page holds them."""
     measures = ("clean", "fgsm", "pgd20", "cw", "gama100", "aa", "stability", "lipschitz")
     scores = {checkpoint: dict.fromkeys(measures, 40.0) for checkpoint in ("last", "best")}
-    return table(of={role: [replace(runs[0], scores=scores)] for role, runs in ONE.items()})
+    return table(of={role: [rescored(runs[0], scores)] for role, runs in ONE.items()})
 
 
 def test_a_table_too_wide_for_a_screen_has_the_networks_beside_each_other() -> None:
@@ -202,9 +249,8 @@ def test_the_result_is_plain_json() -> None:
 
 
 def test_what_was_measured_later_of_one_network_alone_has_no_column() -> None:
-    later = replace(
-        ONE["variant"][0], scores={name: held | {"aa": 40.0} for name, held in outcome("", 1).scores.items()}
-    )
+    more = {name: held | {"aa": 40.0} for name, held in outcome("", 1).scores.items()}
+    later = rescored(ONE["variant"][0], more)
     found = differences(never_run(ONE).values(), [ONE["original"], [later]])
     assert {measure for measure, _ in found} == {"clean", "fgsm", "pgd20"}
     found = differences(never_run(ONE).values(), [[later], [later]])

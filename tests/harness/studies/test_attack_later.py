@@ -21,7 +21,7 @@ from reconfig.harness.experiment import Compute, Data, Evaluate, Experiment, Net
 from reconfig.harness.files import CheckpointError
 from reconfig.harness.jobs.network import build_network, plan_network
 from reconfig.harness.jobs.outcome import Outcome
-from reconfig.harness.measuring.measures import VERDICTS
+from reconfig.harness.measuring.scores import VERDICTS
 from reconfig.harness.options import AttackOptions
 from reconfig.harness.studies import attack_later, folder
 
@@ -49,7 +49,7 @@ def dataset() -> Dataset:
 def run(tmp_path: Path, dataset: Dataset) -> Path:
     """What a finished run leaves, without the training."""
     out = tmp_path / "run"
-    folder.prepare(out, folder.config(EXPERIMENT, dataset.fingerprint()), [out / "original", out / "variant"])
+    folder.prepare(out, folder.config(EXPERIMENT, dataset), [out / "original", out / "variant"])
     for place, network in EXPERIMENT.networks.items():
         plan = plan_network(network, dataset)
         (out / place / "plan.json").write_text(plan.to_json())
@@ -59,7 +59,8 @@ def run(tmp_path: Path, dataset: Dataset) -> Path:
                 out / place / f"{checkpoint}.pt", {"model": model.state_dict(), "state": {"epoch": epoch}}
             )
         scores = {"last": dict(SCORES), "best": dict(SCORES)}
-        outcome = Outcome(network.name, 3, plan.params, plan.flops, scores, {"last": 2, "best": 1}, 1.0)
+        computed = dict.fromkeys(scores, dict.fromkeys(SCORES, "fp32"))
+        outcome = Outcome(network.name, 3, plan.params, plan.flops, scores, {"last": 2, "best": 1}, 1.0, computed, None)
         files.write_json(out / place / "outcome.json", asdict(outcome))
     files.write_json(out / "result.json", {"command": "python benchmarks/run.py demo --out 'a run'"})
     return out
@@ -113,6 +114,18 @@ def test_autoattack_is_extended_without_doing_anything_again(run: Path, shards: 
     assert shards == [4] * 5
     assert lines[0].endswith("all asked for is there already, for more images")
     assert len(verdicts.read(run / "original" / "best" / VERDICTS)[0]["aa"]) == 20
+
+
+def test_another_precision_is_measured_and_recorded(run: Path) -> None:
+    best = run / "original" / "best.pt"
+    attack_later.run(options(best, "fgsm"))
+    low = AttackOptions(best, attacks=("fgsm",), images=5, compute=Compute("cpu", precision="bf16"))
+    AcceleratorState._reset_state(reset_partial_state=True)
+    (line, *_) = attack_later.run(low)
+    assert "(bf16)" in line
+    computed = files.read_json(run / "original" / "outcome.json")["computed"]
+    assert computed["best"] == {"clean": "fp32", "pgd20": "fp32", "fgsm": "bf16"}
+    assert "fgsm" not in computed["last"]
 
 
 def test_fewer_images_do_not_replace_what_is_known_of_more(run: Path) -> None:
@@ -210,13 +223,13 @@ def test_a_run_on_extra_images_is_attacked_as_well(run: Path, tmp_path: Path) ->
     extra = tmp_path / "more.npz"
     np.savez(extra, image=np.zeros((4, 32, 32, 3), np.uint8), label=np.arange(4))
     data = replace(EXPERIMENT.data, extra=str(extra))
-    config = folder.config(replace(EXPERIMENT, data=data), load_dataset(data).fingerprint())
-    files.write_json(run / "config.json", config)
+    files.write_json(run / "config.json", folder.config(replace(EXPERIMENT, data=data), load_dataset(data)))
+    extra.unlink()  # they were trained on alone
     assert attack_later.run(options(run / "original" / "best.pt", "fgsm"))[0].startswith(f"{run}/original/best: fgsm")
 
 
 def test_a_config_of_another_version_is_refused() -> None:
-    config = folder.config(replace(EXPERIMENT), "fingerprint")
+    config = folder.config(EXPERIMENT, load_dataset(EXPERIMENT.data))
     assert checkpoints.read_setting(config).threat == EXPERIMENT.threat
     for change, message in [
         ({"threat": {"norm": "linf"}}, r"threat\.eps is None"),

@@ -135,6 +135,24 @@ def test_a_finished_run_resumed_shows_the_table_again(
     assert "Report: " in capsys.readouterr().out
 
 
+def test_a_finished_run_takes_more_attacks(
+    finished: Path, main: Main, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = copied(finished, tmp_path / "out")
+    before = (out / "variant" / "last.pt").stat().st_mtime_ns
+    assert main(*TINY, "--evaluate.attacks", "fgsm", "cw-batch", "cw", "--out", str(out), "--resume") == 0
+    assert "measuring the" in capsys.readouterr().out
+    table = (out / "table.md").read_text()
+    assert "| CW (batch sum) best |" in table or "CW (batch sum) best" in table.splitlines()[0]
+    assert "Computed in fp32, channels last: clean, FGSM, CW (batch sum), CW." in table
+    assert (out / "variant" / "last.pt").stat().st_mtime_ns == before
+    assert files.read_json(out / "config.json")["evaluate"]["attacks"] == ["fgsm", "cw-batch", "cw"]
+    measured = (out / "variant" / "outcome.json").stat().st_mtime_ns
+    assert main(*TINY, "--out", str(out), "--resume") == 0  # fewer: what was measured stays
+    assert (out / "variant" / "outcome.json").stat().st_mtime_ns == measured
+    assert "CW (batch sum)" in (out / "table.md").read_text()
+
+
 def test_select_test_trains_on_everything(main: Main, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert main(*TINY, "--out", str(out), "--select", "test", "--train.epochs", "1") == 0

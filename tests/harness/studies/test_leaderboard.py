@@ -20,7 +20,7 @@ from reconfig import ExportError, zoo
 from reconfig.harness import files, verdicts
 from reconfig.harness.experiment import Data, Experiment, Network, Threat
 from reconfig.harness.jobs.outcome import Outcome
-from reconfig.harness.measuring.measures import VERDICTS
+from reconfig.harness.measuring.scores import VERDICTS
 from reconfig.harness.options import ExportOptions
 from reconfig.harness.studies import export, leaderboard
 
@@ -145,7 +145,7 @@ def finished(
         files.write_text(folder / "plan.json", plan.to_json())
         files.save_checkpoint(folder / "best.pt", {"model": robust.state_dict(), "state": {"epoch": 3}})
         scores = {"best": dict(SCORES), "last": SCORES | {"clean": 85.0}}
-        outcome = Outcome("wrn", seed, 1, 1, scores, {"best": 3, "last": 4}, 1.0)
+        outcome = Outcome("wrn", seed, 1, 1, scores, {"best": 3, "last": 4}, 1.0, {}, None)
         files.write_json(folder / "outcome.json", dataclasses.asdict(outcome))
         (folder / "best").mkdir()
         verdicts.write(folder / "best" / VERDICTS, {"aa": torch.ones(attacked, dtype=torch.bool)}, {})

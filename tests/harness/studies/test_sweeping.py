@@ -230,7 +230,7 @@ def test_the_board_shows_what_the_folders_say(tmp_path: Path) -> None:
     failed, running, finished, _ = jobs
     (running.folder / "metrics.jsonl").write_text('{"epoch": 1, "pgd20": 30.0}\n{"epoch": 2, "pgd20": 31.25}\n')
     scores = {checkpoint: {"clean": 80.0, "pgd20": 52.5} for checkpoint in ("last", "best")}
-    outcome = Outcome("wrn34_10 d1-1-5", 0, 1, 1, scores, {"last": 3, "best": 2}, 7.0)
+    outcome = Outcome("wrn34_10 d1-1-5", 0, 1, 1, scores, {"last": 3, "best": 2}, 7.0, {}, None)
     files.write_json(finished.folder / "outcome.json", vars(outcome))
     console = Console(file=io.StringIO(), width=120)
     console.print(board(jobs, {failed: "it broke"}, grid))

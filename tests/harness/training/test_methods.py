@@ -143,11 +143,12 @@ def test_the_others_attack_the_label_from_anywhere_in_the_ball(name: str) -> Non
 def test_recipes_are_those_of_the_papers() -> None:
     sat, trades, mart, rst, fast = (TRAINING[name] for name in ("sat", "trades", "mart", "rst", "fast"))
     assert [t.weight_decay for t in TRAINING.values()] == [2e-4, 2e-4, 2e-4, 5e-4, 5e-4]
-    assert [t.grad_clip for t in (sat, trades, mart, rst)] == [5, None, 5, None]
+    assert [t.grad_clip for t in (sat, trades, mart, rst)] == [5, 5, 5, None]
     assert [t.beta for t in (trades, mart, rst)] == [6, 6, 6]
     assert (rst.epochs, rst.batch, rst.schedule, rst.lr) == (400, 256, "cosine", 0.1)
     assert (fast.attack.steps, float(fast.attack.step), fast.attack.random_start) == (1, 1.25, True)
-    assert fast.schedule == "cyclic"
+    assert (fast.schedule, fast.attack_mode, fast.momentum_low) == ("cyclic", "train", 0.8)
+    assert {t.attack_mode for t in (sat, trades, mart, rst)} == {"eval"}
 
 
 # ---------------------------------------------------------------- weights

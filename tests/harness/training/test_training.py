@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from reconfig.harness import files
 from reconfig.harness.data.dataset import Split
-from reconfig.harness.experiment import Attack, Compute, Setting, Train, WeightPerturbation
+from reconfig.harness.experiment import TRAINING, Attack, Compute, Setting, Train, WeightPerturbation
 from reconfig.harness.files import CheckpointError
+from reconfig.harness.training import training
 from reconfig.harness.training.checks import TrainError, check_images
-from reconfig.harness.training.schedule import learning_rate
+from reconfig.harness.training.schedule import learning_rate, momentum
 
 EPOCHS = EXPERIMENT.train.epochs
 
@@ -217,6 +218,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
         lambda e: replace(e, threat=replace(e.threat, norm="l2")),
         lambda e: replace(e, data=replace(e.data, flip=False)),
         lambda e: replace(e, data=replace(e.data, crop_padding=2)),
+        lambda e: replace(e, data=replace(e.data, rotate=20.0)),
+        lambda e: replace(e, train=replace(e.train, attack_mode="train")),
+        lambda e: replace(e, train=replace(e.train, momentum_low=0.5)),
     ],
 )
 def test_every_field_has_an_effect(change: Callable[[object], object], uninterrupted: Path, tmp_path: Path) -> None:
@@ -264,6 +268,38 @@ def test_schedules() -> None:
     )
 
 
+def test_the_cyclic_schedule_with_its_momentum_is_torchs_as_wong_et_al_take_it() -> None:
+    train, steps = TRAINING["fast"], 20
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], train.lr, momentum=train.momentum)
+    scheduler = torch.optim.lr_scheduler.CyclicLR(optimizer, 0, train.lr, step_size_up=steps / 2)
+    for step in range(steps):
+        (group,), epoch = optimizer.param_groups, step * train.epochs / steps
+        assert learning_rate(train, epoch) == pytest.approx(group["lr"], abs=1e-9)
+        assert momentum(train, epoch) == pytest.approx(group["momentum"], abs=1e-9)
+        optimizer.step()
+        scheduler.step()
+    assert momentum(Train(), 3.7) == Train().momentum
+
+
+def test_the_best_epoch_is_looked_for_after_a_part_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "accuracy", lambda *_: 50.0)  # so that the first that may be is the best
+    for part, epoch in ((Fraction(0), 1), (Fraction(1, 2), 3), (Fraction(2, 3), 3), (Fraction(99, 100), 3)):
+        folder = tmp_path / str(float(part))
+        folder.mkdir()
+        later = replace(EXPERIMENT, evaluate=replace(EXPERIMENT.evaluate, select_after=part))
+        state = small_training(folder, later).run()
+        assert state.best is not None
+        assert state.best["epoch"] == epoch
+        assert files.load_checkpoint(folder / "best.pt")["state"]["epoch"] == epoch
+
+
+def test_a_training_leaves_no_compiled_call_in_the_network(tmp_path: Path) -> None:
+    model = small_network()
+    training_of = small_training(tmp_path, model=model, compute=Compute("cpu", compile=True))
+    assert training_of.running is not model
+    assert all(module._compiled_call_impl is None for module in model.modules())
+
+
 def small(**changes: object) -> Setting:
     return replace(EXPERIMENT, train=replace(EXPERIMENT.train, **changes))
 
@@ -272,6 +308,13 @@ METHODS = {
     "trades": small(method="trades", grad_clip=None),
     "mart": small(method="mart"),
     "fast": small(method="fast", schedule="cyclic", attack=Attack(steps=1, step=Fraction(5, 4))),
+    "fast as published": small(
+        method="fast",
+        schedule="cyclic",
+        attack=Attack(steps=1, step=Fraction(5, 4)),
+        attack_mode="train",
+        momentum_low=0.8,
+    ),
     "awp": small(awp=WeightPerturbation(size=0.01, warmup=1)),
     "average": small(average=0.9),
     "everything": small(method="trades", schedule="cosine", awp=WeightPerturbation(size=0.01), average=0.5),
