@@ -13,6 +13,7 @@ from reconfig.planning.budget import Budget, read_budget
 from reconfig.planning.counts import Counts
 from reconfig.planning.depth import DenseEdit, dense_changes, depth_edits
 from reconfig.planning.plan import Plan
+from reconfig.planning.published import published_edits
 from reconfig.planning.reading import Reading, read_model, read_probe
 from reconfig.planning.summary import changing_channels, frozen_widths, stage_plans
 from reconfig.rewrite.depth import DepthEdit, edit_depth, origin, within
@@ -54,6 +55,7 @@ def make_plan(
     if budget is not None:
         target = read_budget(budget, {"params": params_before, "flops": flops_before})
     result = agree(edited, parsed, gamma, target, counts)
+    attributes = numbers + result.attributes
     plan = Plan(
         model=type(model).__name__,
         rule=str(parsed),
@@ -70,7 +72,7 @@ def make_plan(
         before=before,
         after=result.shapes,
         depth=edits,
-        attributes=numbers + result.attributes,
+        attributes=attributes + published_edits(edited, result.sizes, attributes, other_depth=bool(edits)),
         inputs=tuple((tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")) for tensor in original.inputs),
         channels=changing_channels(edited.structure, result.sizes),
         device=original.inputs[0].device.type,

@@ -20,7 +20,7 @@ from reconfig.planning.records import RECORDS, UNREADABLE
 from reconfig.rewrite.depth import DepthEdit, edit_depth
 from reconfig.rewrite.fresh import reset_own
 from reconfig.rewrite.inherit import Channels
-from reconfig.rewrite.surgery import AttributeEdit, materialise, resize
+from reconfig.rewrite.surgery import AttributeEdit, kept_at, materialise, resize
 from reconfig.rewrite.verify import check_trains
 from reconfig.rewrite.weights import WEIGHTS
 from reconfig.trace.example import check_model
@@ -187,6 +187,7 @@ class Plan:
         self._check_fits(check_model(model))
         result = make_skeleton(model, self.device)
         edit_depth(result, self.depth)
+        self._check_keeps(result)
         resize(result, self.after, self.attributes)
         self._check_trains(result, model)
         with preserved_rng(), torch.inference_mode(False):  # tensors made in inference mode could not train
@@ -231,6 +232,17 @@ class Plan:
                     f"{shapes.get(name, 'missing')} in the model and {self.before.get(name, 'missing')} in the plan; "
                     "make a plan for this model with reconfig.plan(model, ...)"
                 )
+
+    def _check_keeps(self, result: nn.Module) -> None:
+        for edit in self.attributes:
+            try:
+                kept_at(result.get_submodule(edit.path), edit.name)
+            except (LookupError, AttributeError, ValueError) as error:
+                raise PlanError(
+                    f"this plan was made for another class of the name {self.model}: it changes {edit.name!r} of "
+                    f"{edit.path or 'the model itself'}, which this one does not keep; "
+                    "make a plan for this model with reconfig.plan(model, ...)"
+                ) from error
 
     def _check_trains(self, result: nn.Module, model: nn.Module) -> None:
         inputs = self._example()
