@@ -65,6 +65,7 @@ class Frozen:
         width: its channel count.
         kind: why it cannot be scaled soundly, for programs.
         reason: the same for people, with the line of code.
+        remedy: what a user can do so that it scales, as an order ("write ..."); "" where nothing is known.
     """
 
     stage: int
@@ -72,6 +73,11 @@ class Frozen:
     width: int
     kind: FrozenKind
     reason: str
+    remedy: str
+
+    def __str__(self) -> str:
+        why = f"{self.reason}; {self.remedy}" if self.remedy else self.reason
+        return f"frozen at {self.width} in stage {self.stage} ({listed(self.layers)}): {why}"
 
 
 @dataclass(frozen=True)
@@ -137,10 +143,7 @@ class Plan:
         if self.budget is not None:
             reached = self.params if self.budget_of == "params" else self.flops
             lines.append(f"budget {self.budget:,} {self.budget_of}: met to {(reached / self.budget - 1):+.3%}")
-        lines += [
-            f"frozen at {item.width} in stage {item.stage} ({listed(item.layers)}): {item.reason}"
-            for item in self.frozen
-        ]
+        lines += map(str, self.frozen)
         return "\n".join(lines)
 
     def svg(self) -> str:

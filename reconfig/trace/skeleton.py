@@ -9,7 +9,8 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from types import BuiltinFunctionType, FunctionType
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -59,8 +60,9 @@ def tensors_by_name(model: nn.Module) -> dict[str, Tensor]:
 def clone(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.Module:
     """A deep copy of ``model`` in which every parameter and buffer is ``replace(name, tensor)`` instead of a copy.
 
-    The old tensors are never copied, so a skeleton costs no storage. Hooks stay behind, except those of
-    ``torch.nn.utils`` that compute parameters: a hook is the caller's business with the caller's model.
+    The old tensors are never copied, so a skeleton costs no storage. Hooks stay behind, except the model's own: those
+    of ``torch.nn.utils`` that compute parameters, and methods of what a module holds (timm's ``FeatureHooks``). Any
+    other is the caller's business with the caller's model.
     """
     memo: dict[int, Any] = {}
     for name, tensor in tensors_of(model):
@@ -69,6 +71,7 @@ def clone(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.Modu
             new = nn.Parameter(new, requires_grad=tensor.requires_grad)
         memo[id(tensor)] = new
     modules = list(modules_of(model).values())
+    held = _hooking(modules)
     for module in modules:
         # A computed weight kept as a plain attribute (old-style weight_norm) has a history, which cannot be copied.
         for value in vars(module).values():
@@ -76,13 +79,15 @@ def clone(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.Modu
                 memo[id(value)] = value.detach().clone()
         for registry in _hook_registries(module):
             for hook in registry.values():
-                if not _computes_parameters(hook):
+                if not _is_own(hook, held):
                     memo[id(hook)] = hook
     _copy_modules(modules, memo)
     result = copy.deepcopy(model, memo)
-    for module in modules_of(result).values():
+    copied = list(modules_of(result).values())
+    held = _hooking(copied)
+    for module in copied:
         for registry in _hook_registries(module):
-            for key in [key for key, hook in registry.items() if not _computes_parameters(hook)]:
+            for key in [key for key, hook in registry.items() if not _is_own(hook, held)]:
                 del registry[key]
                 for options in (
                     "_forward_hooks_with_kwargs",
@@ -144,8 +149,20 @@ def _hook_registries(module: nn.Module) -> Iterator[dict[int, Any]]:
         yield vars(module)[name]
 
 
-def _computes_parameters(hook: object) -> bool:
-    return type(hook).__module__.startswith("torch.nn.utils")
+def _hooking(modules: Sequence[nn.Module]) -> set[int]:
+    """Identities of what these modules are and hold, where one of them has a hook at all."""
+    if not any(registry for module in modules for registry in _hook_registries(module)):
+        return set()
+    return {id(item) for module in modules for item in (module, *vars(module).values())}
+
+
+def _is_own(hook: Any, held: set[int]) -> bool:
+    """Whether a hook computes parameters, or is a method (arguments given or not) of something in ``held``."""
+    if type(hook).__module__.startswith("torch.nn.utils"):
+        return True
+    while isinstance(hook, partial):
+        hook = hook.func
+    return isinstance(hook, MethodType) and id(hook.__self__) in held
 
 
 def make_skeleton(model: nn.Module, device: str = "meta") -> nn.Module:

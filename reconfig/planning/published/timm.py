@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,18 +17,25 @@ from reconfig.planning.published.seen import Said, Seen
 def feature_info(seen: Seen, path: str, module: nn.Module) -> Iterator[Said]:
     """The channels of every feature: what a module gives, or takes, by the name that stands beside them.
 
-    A list of dictionaries, or a ``FeatureInfo`` that holds one, as networks that give features have.
+    A list of dictionaries, or a ``FeatureInfo`` that holds one, as networks that give features have: these give those
+    that they select.
     """
     held: Any = module.feature_info
     prefix, entries = ("feature_info", held) if isinstance(held, list) else ("feature_info.info", _info(held))
+    selected = getattr(held, "out_indices", ())
+    given = dict(zip(selected, seen.given(path), strict=False)) if len(selected) == len(seen.given(path)) else {}
     for index, entry in enumerate(entries):
         if not isinstance(entry, dict) or not isinstance(entry.get("module"), str):
             continue
-        name = seen.first_called(_names(path, entry["module"]))
-        if name is not None:
+        name = seen.first_called(_names(path, module, entry["module"]))
+        if index in given:
+            tensors = [given[index]]
+        elif name is not None:
             tensors = seen.taken(name) if entry.get("hook_type") == "forward_pre" else seen.given(name)
-            for extent in seen.matching(tensors, entry.get("num_chs")):
-                yield f"{prefix}.{index}.num_chs", [extent]
+        else:
+            continue  # no longer in the network
+        for extent in seen.matching(tensors, entry.get("num_chs")):
+            yield f"{prefix}.{index}.num_chs", [extent]
 
 
 def _info(held: Any) -> list[Any]:
@@ -35,9 +43,12 @@ def _info(held: Any) -> list[Any]:
     return found if isinstance(found, list) else []
 
 
-def _names(path: str, module: str) -> list[str]:
+def _names(path: str, owner: nn.Module, feature: str) -> list[str]:
     """What a feature's module may be called in a network, and in one that gives features (flattened, or inside it)."""
-    names = [module, module.replace(".", "_", 1), f"body.{module}", f"model.{module}"]
+    names = [feature, feature.replace(".", "_", 1), f"body.{feature}", f"model.{feature}"]
+    if hasattr(owner, "incre_modules"):  # an HRNet, whose features have names that are no modules'
+        stage = re.fullmatch(r"stage(\d)", feature)
+        names = [f"incre_modules.{int(stage[1]) - 1}" if stage else "act1"]
     return [f"{path}.{name}" if path else name for name in names]
 
 
