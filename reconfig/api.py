@@ -101,7 +101,8 @@ def plan(
         stages: stage numbers (1 for the first) by module name or pattern, e.g. ``{"layer1": 1, "layer2": 2}``, where
             what ``reconfig.stages`` finds is not what is wanted.
         outputs: what becomes of feature maps that the model returns (of a backbone): "keep" leaves their channels as
-            they are and lists them in ``plan.frozen``, "scale" scales them like any other. Class scores and images stay.
+            they are and lists them in ``plan.frozen``, "scale" scales them like any other. Class scores stay, and so
+            do the channels that the last layer makes for the output alone (an image, a map of classes).
         strict: raise where a width that the rule asks to scale has to stay as it is.
 
     Raises:

@@ -129,5 +129,3 @@ def _new_classifier(model: Any, images: Tensor) -> list[str]:
     if any(parameter.grad is None for parameter in first.parameters()):
         return [f"reset_classifier({CLASSES}): no gradient for {missing[0]}"]
     return []
-
-

@@ -44,7 +44,8 @@ def agree(
 ) -> Agreement:
     """The sizes that ``rule`` gives to the widths of a model, and that its rewritten skeleton was seen to follow.
 
-    ``kept`` are the widths that keep their size whatever the rule. Every round either finds numbers that modules keep and that must follow, or keeps further widths; so it ends.
+    ``kept`` are the widths that keep their size whatever the rule. Every round either finds numbers that modules keep
+    and that must follow, or keeps further widths; so it ends.
     ``reading.skeleton`` has the new shapes afterwards.
 
     Raises:

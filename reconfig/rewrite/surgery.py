@@ -81,8 +81,10 @@ def set_numbers(model: nn.Module, numbers: Mapping[tuple[str, str], Any]) -> Non
     for (path, name), value in numbers.items():
         holder, key = _holder(model.get_submodule(path), name)
         new = list(value) if isinstance(_entry(holder, key), list) else value
-        if isinstance(holder, dict | list):
-            holder[int(key) if isinstance(holder, list) else key] = new
+        if isinstance(holder, dict):
+            holder[key] = new
+        elif isinstance(holder, list):
+            holder[int(key)] = new
         else:
             setattr(holder, key, new)
 

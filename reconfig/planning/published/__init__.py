@@ -45,8 +45,8 @@ def published_edits(
     done = {(edit.path, edit.name) for edit in known}
     edits: list[AttributeEdit] = []
     for path, module in seen.modules.items():
-        if type(module).__module__.startswith("torch."):
-            continue  # their numbers are read by the calls that they make
+        if module._parameters and type(module).__module__.startswith("torch."):
+            continue  # a layer, whose numbers follow with the call that it makes
         for attribute in _ADAPTERS.keys() & vars(module).keys():
             for name, extents in _ADAPTERS[attribute](seen, path, module):
                 old = kept_at(module, name)

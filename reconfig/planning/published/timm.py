@@ -1,4 +1,4 @@
-"""What networks of timm publish: ``feature_info``, ``num_features``, ``head_hidden_size``, and their heads' own numbers.
+"""What networks of timm publish: ``feature_info``, ``num_features``, ``head_hidden_size``, and what their heads keep.
 
 ``pretrained_cfg`` says where the weights of the original are, and goes on saying so.
 """
@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from reconfig.planning.published.seen import Said, Seen
+from reconfig.widths.algebra import Extent
 
 
 def feature_info(seen: Seen, path: str, module: nn.Module) -> Iterator[Said]:
@@ -85,8 +86,9 @@ def _is_head(module: nn.Module) -> bool:
     return hasattr(module, "in_features") and callable(getattr(module, "reset", None))
 
 
-def _into_classifier(seen: Seen, within: str) -> list[Any]:
+def _into_classifier(seen: Seen, within: str) -> list[Extent]:
     """The channels that enter the classifier that is in this module."""
+    owner: Any
     for owner in seen.modules.values():
         if hasattr(type(owner), "get_classifier") and hasattr(type(owner), "reset_classifier"):
             found = owner.get_classifier()
