@@ -29,6 +29,7 @@ from benchmarks.judging.row import RULE, describe
 
 ROOT = Path(__file__).resolve().parent.parent
 GAMMAS = (1.0, 1.5)
+HEADING = ("| network | gamma | feature_info before | after | what hooks and calls say |", "|---|---|---|---|---|")
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ def main(options: Options) -> int:
     """Write the table, and return 1 where something is wrong that was right before."""
     console = Console()
     warnings.simplefilter("ignore")
+    options.out.mkdir(parents=True, exist_ok=True)
     lines: list[str] = []
     wrong = 0
     for entry in entries(options.only, "timm"):
@@ -59,17 +61,15 @@ def main(options: Options) -> int:
                 f"| {entry.name} | {gamma:g} | {_listed(before.channels)} | {_listed(found.channels)} | {verdict} |"
             )
             console.print(f"{entry.name} {gamma:g} ({time.monotonic() - began:.0f} s) {verdict}", highlight=False)
-    heading = "| network | gamma | feature_info before | after | what hooks and calls say |\n|---|---|---|---|---|"
-    options.out.mkdir(parents=True, exist_ok=True)
-    total = f"{len(lines) - wrong} of {len(lines)} right"
-    (options.out / "published.md").write_text("\n".join([total, "", heading, *lines]) + "\n")
+        total = f"{len(lines) - wrong} of {len(lines)} right"
+        (options.out / "published.md").write_text("\n".join([total, "", *HEADING, *lines]) + "\n")
     console.print(total, highlight=False)
     return 1 if wrong else 0
 
 
 def judge(entry: Entry) -> tuple[Published, dict[float, Published]]:
     """The original, and its variant at each gamma."""
-    images = torch.rand(2, 3, entry.input_size, entry.input_size)
+    images = torch.rand(1, 3, entry.input_size, entry.input_size)
     model = build(entry)
     after: dict[float, Published] = {}
     for gamma in GAMMAS:

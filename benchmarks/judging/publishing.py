@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,18 +31,19 @@ class Published:
 def judge_published(model: nn.Module, images: Tensor) -> Published:
     """Every number that ``model`` publishes, and every method that goes by them, on these images.
 
-    ``model`` has another classifier afterwards.
+    Shapes are all that the numbers speak of, so they are seen on a copy without storage; the new classifier runs, and
+    is differentiated, for real. ``model`` has it afterwards.
     """
     entries: Sequence[dict[str, Any]] = _entries(model)
     problems: list[str] = []
-    model.eval()
-    with torch.no_grad():
-        seen = _hooked(model, entries, images)
+    shapes, shown = deepcopy(model).to("meta").eval(), images.to("meta")
+    with torch.no_grad(), torch.device("meta"):
+        seen = _hooked(shapes, entries, shown)
         for entry, channels in zip(entries, seen, strict=True):
             if channels is not None and entry["num_chs"] not in channels:
                 problems.append(f"{entry['module']} says {entry['num_chs']} and gives {channels or 'nothing'}")
         for check in (_features, _intermediates):
-            problems += _tried(check, model, images)
+            problems += _tried(check, shapes, shown)
     problems += _tried(_new_classifier, model, images)
     return Published(tuple(entry["num_chs"] for entry in entries), tuple(problems))
 
@@ -117,7 +119,7 @@ def _intermediates(model: Any, images: Tensor) -> list[str]:
 
 
 def _new_classifier(model: Any, images: Tensor) -> list[str]:
-    model.reset_classifier(CLASSES)
+    model.eval().reset_classifier(CLASSES)
     logits = model(images)
     logits = logits[0] if isinstance(logits, tuple | list) else logits
     if logits.shape != (len(images), CLASSES):

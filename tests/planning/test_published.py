@@ -209,8 +209,24 @@ def test_transformers_configuration() -> None:
     assert result.inner.config.hidden_sizes == [32, 64, 128, 102]
     assert model.inner.config.hidden_sizes == [32, 64, 128, 256]
     assert result.inner.resnet.config is result.inner.config
+    stages = [f"stage{number}" for number in range(1, 5)]
+    config = transformers.ResNetConfig(
+        embedding_size=16, hidden_sizes=[32, 64, 128, 256], depths=[1, 1, 1, 1], out_features=stages
+    )
     backbone = rewritten(wrapped_outputs(lambda: transformers.ResNetBackbone(config)), outputs="scale", gamma=2).inner
-    assert backbone.num_features == [32, *backbone.config.hidden_sizes]
+    given = channels(backbone(images()).feature_maps)
+    assert given == backbone.channels == backbone.config.hidden_sizes == [64, 128, 256, 205]
+    assert backbone.num_features == [16, *given]
+
+
+def test_encoders_of_segmentation_models() -> None:
+    smp = pytest.importorskip("segmentation_models_pytorch")
+    encoder = smp.encoders.get_encoder("resnet18", weights=None)
+    result = rewritten(encoder, outputs="scale")
+    assert channels(result(images())) == list(result.out_channels) == [3, 64, 64, 128, 256, 205]
+    network = rewritten(smp.Unet("resnet18", encoder_weights=None)).train()
+    assert network.encoder.out_channels[-1] == 205
+    network(images()).sum().backward()
 
 
 def wrapped_outputs(make: Callable[[], nn.Module]) -> Any:
