@@ -2,12 +2,13 @@
 
 A feature map is an output whose width a stage has made: of a backbone, of a network that gives its features. A class
 score is none, nor is an image, or a map of classes: there the last layer alone makes the channels, no other layer reads
-them, and between it and the output nothing normalises, activates or pools them. Those are a head's, and stay.
+them, and between it and the output nothing normalises, activates or pools them (but for class maps, made by a 1x1
+convolution and pooled to scores, as SqueezeNet has them). Those are a head's, and stay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Literal
 
 from torch import fx
@@ -32,6 +33,7 @@ _FINISHING = frozenset(
         "sigmoid sigmoid_ tanh tanh_ softmax log_softmax clamp clamp_ clip exp"
     )
 )
+_POOLING = _FINISHING | set(named("relu relu_ mean avg_pool2d adaptive_avg_pool2d"))  # class maps to scores
 
 
 def check_outputs(outputs: object) -> None:
@@ -68,7 +70,10 @@ def _finished(reading: Reading) -> set[int]:
     """The widths that layers make for the output alone."""
     structure = reading.structure
     layers = {layer.node: layer for layer in structure.layers}
-    last = {layer for capture in structure.captures for layer in _last_layers(capture.output, layers)}
+    outputs = [node for capture in structure.captures for node in leaves(capture.output, fx.Node)]
+    scores = [node for node in outputs if len(node.meta["shape"]) == 2]
+    last = {*_last_layers(outputs, layers, _FINISHING)}
+    last |= {layer for layer in _last_layers(scores, layers, _POOLING) if layer.pointwise}
     read_or_made_elsewhere = {
         width
         for layer in structure.layers
@@ -77,9 +82,11 @@ def _finished(reading: Reading) -> set[int]:
     return structure.widths_in(*(layer.out for layer in last)) - read_or_made_elsewhere
 
 
-def _last_layers(output: object, layers: dict[fx.Node, Layer]) -> Iterator[Layer]:
-    """The layers between which and the output only finishing calls stand."""
-    queue, seen = list(leaves(output, fx.Node)), set[fx.Node]()
+def _last_layers(
+    outputs: Sequence[fx.Node], layers: Mapping[fx.Node, Layer], finishing: Set[object]
+) -> Iterator[Layer]:
+    """The layers between which and the outputs only ``finishing`` calls stand."""
+    queue, seen = list(outputs), set[fx.Node]()
     while queue:
         node = queue.pop()
         if node in seen:
@@ -87,5 +94,5 @@ def _last_layers(output: object, layers: dict[fx.Node, Layer]) -> Iterator[Layer
         seen.add(node)
         if node in layers:
             yield layers[node]
-        elif node.target in _FINISHING:
+        elif node.target in finishing:
             queue.extend(node.all_input_nodes)

@@ -31,10 +31,10 @@ import reconfig
 from reconfig.planning.budget import Budget
 
 SUFFIX = "_r"
+_FEATURE_OPTIONS = ("out_indices", "feature_cls", "feature_cfg")
 _WRAPPERS = (FeatureDictNet, FeatureHookNet, FeatureGetterNet, FeatureGraphNet)
 
 _Entrypoint = Callable[..., nn.Module]
-_Rewriting = Callable[[nn.Module], nn.Module]
 
 _log = logging.getLogger(__name__)
 
@@ -60,27 +60,23 @@ def _variant(name: str) -> _Entrypoint:
         **kwargs: Any,
     ) -> nn.Module:
         original = model_entrypoint(name)
-
-        def rewritten(model: nn.Module) -> nn.Module:
-            plan = reconfig.plan(
-                model,
-                rule,
-                gamma=gamma,
-                budget=budget,
-                example_input=_example(model, kwargs),
-                weights=weights or ("inherit" if pretrained else "fresh"),
-                stages=stages,
-                outputs="scale",
-                strict=strict,
-            )
-            _log.log(logging.WARNING if plan.frozen else logging.INFO, "%s%s: %s", name, SUFFIX, plan)
-            return plan.apply(model)
-
-        result: Any = (
-            _features(original, pretrained, kwargs, rewritten)
-            if features_only
-            else rewritten(original(pretrained=pretrained, **kwargs))
+        own = {key: value for key, value in kwargs.items() if key not in _FEATURE_OPTIONS}
+        model = original(pretrained=pretrained, **own)
+        plan = reconfig.plan(
+            model,
+            rule,
+            gamma=gamma,
+            budget=budget,
+            example_input=_example(model, kwargs),
+            weights=weights or ("inherit" if pretrained else "fresh"),
+            stages=stages,
+            outputs="scale",
+            strict=strict,
         )
+        _log.log(logging.WARNING if plan.frozen else logging.INFO, "%s%s: %s", name, SUFFIX, plan)
+        result: Any = plan.apply(model)
+        if features_only:
+            result = _features(original, result, kwargs)
         result.pretrained_cfg["architecture"] = name + SUFFIX  # who rebuilds it by name gets the variant again
         return result
 
@@ -99,30 +95,30 @@ def _example(model: nn.Module, kwargs: Mapping[str, Any]) -> Tensor:
     return torch.empty((1, kwargs.get("in_chans") or channels, height, width), dtype=first.dtype, device="meta")
 
 
-def _features(original: _Entrypoint, pretrained: bool, kwargs: dict[str, Any], rewritten: _Rewriting) -> nn.Module:
-    """The features of the rewritten network, in the class that timm gives the original's.
+def _features(original: _Entrypoint, whole: Any, kwargs: Mapping[str, Any]) -> nn.Module:
+    """The features of a rewritten network, in the class that timm gives the original's.
 
-    The whole network is rewritten and then wrapped, so that a budget counts its head and its weights fit. A network
-    with a features class of its own (an EfficientNet, an HRNet) is asked for its intermediate maps instead.
+    The whole network was rewritten before, so that a budget counted its head and the weights that it inherits are those
+    that its classifier does. A network with a features class of its own (an EfficientNet, an HRNet) is asked for its
+    intermediate maps instead.
     """
     with torch.device("meta"):
-        usual: Any = original(pretrained=False, features_only=True, **deepcopy(kwargs))
-    if isinstance(usual, _WRAPPERS):
-        return original(
-            pretrained=pretrained, features_only=True, **kwargs | {"feature_cls": _rewriting(type(usual), rewritten)}
-        )
-    kwargs.pop("out_indices", None)
-    network: Any = original(pretrained=pretrained, **kwargs)
-    result: Any = FeatureGetterNet(rewritten(network), out_indices=usual.feature_info.out_indices)
-    result.pretrained_cfg = result.default_cfg = pretrained_cfg_for_features(network.pretrained_cfg)
+        usual: Any = original(pretrained=False, features_only=True, **deepcopy(dict(kwargs)))
+        if isinstance(usual, _WRAPPERS):
+            chosen = {**kwargs, "feature_cls": _in_place_of(type(usual), whole)}
+            return original(pretrained=False, features_only=True, **chosen)
+    result: Any = FeatureGetterNet(whole, out_indices=usual.feature_info.out_indices)
+    result.pretrained_cfg = result.default_cfg = pretrained_cfg_for_features(whole.pretrained_cfg)
     return result
 
 
-def _rewriting(kind: Any, rewritten: _Rewriting) -> type[nn.Module]:
-    """``kind`` for timm to call on the whole network, weights loaded; a plain one of the new network comes out."""
+def _in_place_of(kind: Any, whole: nn.Module) -> type[nn.Module]:
+    """``kind`` for timm to call on a network that it has made: a plain one of ``whole`` comes out, with its options."""
+    device = next(whole.parameters()).device
 
     def create(_: Any, model: nn.Module, **options: Any) -> nn.Module:
-        return kind(rewritten(model), **options)
+        with device:
+            return kind(whole, **options)
 
     return type(kind.__name__, (kind,), {"__new__": create})
 

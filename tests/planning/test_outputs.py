@@ -91,6 +91,16 @@ class Classes(Body):
         return nn.functional.interpolate(self.last(self.maps(x)[-1]), x.shape[2:]).softmax(1)
 
 
+class Pooled(Body):
+    """Maps of classes, pooled to scores, as SqueezeNet has them."""
+
+    def make(self) -> None:
+        self.last = nn.Conv2d(32, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.adaptive_avg_pool2d(self.last(self.maps(x)[-1]).relu(), 1).flatten(1)
+
+
 class Reused(Body):
     """The last layer's channels are returned and read again: no image, a map."""
 
@@ -134,7 +144,7 @@ def test_feature_maps_are_listed_or_scaled(network: type[nn.Module], own: list[i
     assert given(plan(model, outputs="scale", strict=True).apply(model)) == scaled
 
 
-@pytest.mark.parametrize(("network", "channels"), [(Scores, 10), (Image, 3), (Classes, 5)])
+@pytest.mark.parametrize(("network", "channels"), [(Scores, 10), (Image, 3), (Classes, 5), (Pooled, 5)])
 @pytest.mark.parametrize("outputs", ["keep", "scale"])
 def test_what_is_made_for_the_user_stays(network: type[nn.Module], channels: int, outputs: str) -> None:
     model = network()
@@ -147,5 +157,5 @@ def test_a_rule_that_leaves_a_map_alone_lists_nothing() -> None:
 
 
 def test_another_word_is_refused() -> None:
-    with pytest.raises(InputError, match="outputs is 'all', and must be 'keep'.*write outputs='scale'"):
+    with pytest.raises(InputError, match=r"outputs is 'all', and must be 'keep'.*write outputs='scale'"):
         plan(Maps(), outputs="all")

@@ -46,7 +46,9 @@ def test_timm_says_what_hooks_see(name: str, gamma: float) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["densenet121", "efficientnet_b0", "vgg11", "hgnetv2_b0", "inception_next_atto", "dpn48b"])
+@pytest.mark.parametrize(
+    "name", ["densenet121", "efficientnet_b0", "vgg11", "hgnetv2_b0", "inception_next_atto", "dpn48b"]
+)
 def test_larger_networks_of_timm_say_what_hooks_see(name: str) -> None:
     assert judge_published(rewritten(timm.create_model(name), gamma=1.5), images(224)).problems == ()
 
@@ -191,13 +193,17 @@ class Misleading(nn.Module):
     ids=lambda numbers: next(iter(numbers)),
 )
 def test_equal_numbers_alone_are_no_reason(numbers: dict[str, Any]) -> None:
-    plan = reconfig.plan(Misleading(**numbers), "10-4", gamma=2, example_input=images(), stages={"layer4": 1, "last": 2})
+    plan = reconfig.plan(
+        Misleading(**numbers), "10-4", gamma=2, example_input=images(), stages={"layer4": 1, "last": 2}
+    )
     assert not [edit for edit in plan.attributes if not edit.path]
 
 
 def test_a_plan_for_another_class_of_the_same_shapes_says_so() -> None:
     plan = reconfig.plan(timm.create_model("resnet18"))
-    with pytest.raises(PlanError, match=r"another class of the name ResNet: it changes 'feature_info.4.num_chs' of the"):
+    with pytest.raises(
+        PlanError, match=r"another class of the name ResNet: it changes 'feature_info.4.num_chs' of the"
+    ):
         plan.apply(torchvision.models.resnet18())
 
 
