@@ -50,6 +50,8 @@ def _names(path: str, owner: nn.Module, feature: str) -> list[str]:
     if hasattr(owner, "incre_modules"):  # an HRNet, whose features have names that are no modules'
         stage = re.fullmatch(r"stage(\d)", feature)
         names = [f"incre_modules.{int(stage[1]) - 1}" if stage else "act1"]
+    elif not feature:
+        names = ["body.conv1"]  # a TResNet, whose stem has no name
     return [f"{path}.{name}" if path else name for name in names]
 
 
