@@ -43,7 +43,7 @@ def main() -> int:
     from reconfig.harness.studies import comparison  # only now, so that --help does not wait for torch
 
     again = [] if wanted.options.resume else ["--resume"]
-    return command.finish(lambda: comparison.run(wanted.experiment, wanted.options), *again)
+    return command.finish(lambda: comparison.run(wanted.experiment, **vars(wanted.options)), *again)
 
 
 def _summary(docstring: str | None) -> str:

@@ -23,10 +23,8 @@ import torch.nn.functional as F
 import tyro
 from accelerate.state import AcceleratorState
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import DataLoader, Dataset as TorchDataset
 from torchvision.transforms import v2
 
 import reconfig.zoo
@@ -38,6 +36,7 @@ from reconfig.harness.experiment import Attack, Compute, Setting, Threat, Train
 from reconfig.harness.machine import machine
 from reconfig.harness.machine.machine import Machine
 from reconfig.harness.randomness import generator
+from reconfig.harness.reports.table import Table
 from reconfig.harness.training.training import Training
 
 Step = Callable[[], object]
@@ -232,26 +231,23 @@ def main(speed: Speed) -> None:
     rows = summary(rates)
     hardware = start(Compute(device=speed.device), speed.out).hardware()
     kind = "gpu" if hardware["gpu"] and speed.device != "cpu" else "cpu"
-    heads = ("", "images/s", "to the plain loop", "to the row above")
-    cells = [
-        (row["way"], f"{row['images_per_second']:.1f}", f"{row['over_plain']:.2f}", f"{row['over_previous']:.2f}")
-        for row in rows
-    ]
-    title = (
-        f"{speed.factory}, SAT with PGD-{speed.attack_steps}, batch {speed.batch}, {hardware['gpu'] or hardware['cpu']}"
+    title = f"{speed.factory}, SAT with PGD-{speed.attack_steps}, batch {speed.batch}"
+    machine_text = f"{hardware['gpu'] or hardware['cpu']}, {hardware['threads']} threads, torch {torch.__version__}"
+    table = Table(
+        ["", "images/s", "to the plain loop", "to the row above"],
+        [
+            [row["way"], f"{row['images_per_second']:.1f}", f"{row['over_plain']:.2f}", f"{row['over_previous']:.2f}"]
+            for row in rows
+        ],
+        [f"{title}, {machine_text}"],
     )
     speed.out.mkdir(parents=True, exist_ok=True)
     name = f"{speed.factory}-{kind}"
-    lines = [f"{title}, {hardware['threads']} threads, torch {torch.__version__}", ""]
-    lines += ["| " + " | ".join(line) + " |" for line in (heads, ("---", "--:", "--:", "--:"), *cells)]
-    files.write_text(speed.out / f"{name}.md", "\n".join(lines) + "\n")
+    files.write_text(speed.out / f"{name}.md", table.markdown())
     fields = asdict(speed) | {"out": str(speed.out)}
     about = {"torch": torch.__version__, "hardware": hardware}
     files.write_json(speed.out / f"{name}.json", {"speed": fields, **about, "rows": rows, "rounds": rates})
-    table = Table(*heads, title=title)
-    for line in cells:
-        table.add_row(*line)
-    Console().print(table)
+    Console().print(table.rich())
 
 
 if __name__ == "__main__":

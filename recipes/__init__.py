@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 
-from reconfig.harness.experiment import Experiment
+from reconfig.harness import Experiment
 
 Recipe = Callable[[], Experiment]
 

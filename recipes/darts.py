@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from reconfig.harness.experiment import Experiment, Network
-from reconfig.harness.paper import PaperRow
+from reconfig.harness import Experiment, Network, PaperRow
 
 
 def darts() -> Experiment:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconfig.harness.experiment import Compute, Data, Experiment, Network, Train
+from reconfig.harness import Compute, Data, Experiment, Network, Train
 
 
 def demo() -> Experiment:

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from reconfig.harness.experiment import Network
-from reconfig.harness.paper import Reported
-from reconfig.harness.sweep import Compare, Configuration, Sweep
+from reconfig.harness import Compare, Configuration, Network, Reported, Sweep
 
 DEPTHS = (1, 3, 5, 7, 9)
 """Blocks of a stage in the grid search (section 4.1)."""

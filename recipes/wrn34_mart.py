@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from recipes.wrn34 import wrn34
-from reconfig.harness.experiment import TRAINING, Experiment
-from reconfig.harness.paper import PaperRow
+from reconfig.harness import TRAINING, Experiment, PaperRow
 
 
 def wrn34_mart() -> Experiment:

@@ -40,8 +40,11 @@ def apply(
     68116698
 
     Returns:
-        A new network of the same class, with the same forward, names, device, dtype and train/eval modes, that was run
-        forward and backward. ``model`` is not touched, nor is any random state.
+        A new network of the same class, with the same forward, names, device, dtype and train/eval modes, a copy of
+        which was run forward and backward. ``model`` is not touched, nor is any random state, and nothing that the
+        network reaches belongs to it. Like a deep copy it is not compiled where ``model`` was compiled in place
+        (``model.compile()``, ``model.forward = torch.compile(model.forward)``): compile it anew. Caches of functions
+        and cached properties start empty, and hooks stay with ``model``.
     """
     return plan(
         model,
@@ -86,7 +89,7 @@ def plan(
     >>> robust = plan.apply(zoo.vgg11())
 
     Args:
-        model: any ``nn.Module`` with convolutions, unwrapped (not DDP, not compiled).
+        model: any ``nn.Module`` with convolutions, unwrapped (not DDP, not ``torch.compile(model)``).
         rule: widths in tenths ("10-10-4"), blocks per stage ("d9-7-1"), both ("d7-9-3 w10-10-4"), or a name in
             ``reconfig.NAMED`` (Huang et al. 2021, section 4).
         gamma: factor on the width of every stage (section 4.4); the stem and the classes stay.
@@ -107,7 +110,9 @@ def plan(
 
     Raises:
         RuleError, DepthError: the rule does not parse or does not fit the model's stages.
-        ModelError, InputError, CaptureError: the model or the example input cannot be worked with.
+        ModelError: the model cannot be worked with; also where a copy would still reach it through an attribute (a
+            closure over a global, an object that says it is never copied), before anything is run.
+        InputError: the example input cannot be worked with.
         BudgetError: the budget cannot be met.
         StageError: ``stages`` does not fit the model.
         FrozenError: ``strict`` and something had to stay.
@@ -130,7 +135,7 @@ def stages(model: nn.Module, example_input: Example | None = None) -> Stages:
     """The stages that reconfig sees in ``model``; printing them shows a table.
 
     Raises:
-        ModelError, InputError, CaptureError: the model or the example input cannot be worked with.
+        ModelError, InputError: the model or the example input cannot be worked with.
     """
     return read_model(check_model(model), example_input).placement.stages
 
@@ -139,7 +144,7 @@ def count(model: nn.Module, example_input: Example | None = None) -> Counted:
     """Parameters and multiply-adds of one example, by fvcore's count, in all and by stage; printing them shows a table.
 
     Raises:
-        ModelError, InputError, CaptureError: the model or the example input cannot be worked with.
+        ModelError, InputError: the model or the example input cannot be worked with.
         VerifyError: fvcore cannot trace the model.
     """
     return count_stages(check_model(model), read_model(model, example_input))

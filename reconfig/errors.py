@@ -15,10 +15,6 @@ class InputError(ReconfigError):
     """The example input is missing, or the model cannot run on it."""
 
 
-class CaptureError(ReconfigError):
-    """The model's forward could not be recorded."""
-
-
 class RuleError(ReconfigError):
     """A rule that does not parse, or that does not fit the model's stages."""
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from reconfig.errors import ExportError, ReconfigError
 from reconfig.planning.plan import Plan
+from reconfig.trace.example import check_not_scripted
 from reconfig.trace.skeleton import tensors_of
 from reconfig.version import VERSION
 
@@ -60,12 +61,14 @@ def save(model: nn.Module, path: str | os.PathLike[str], plan: Plan | None = Non
 
     Raises:
         ExportError: where the network is not of the plan's shapes, or its state is not tensors alone.
+        ModelError: where it or a part of it is scripted.
     """
     safetensors = _safetensors()
     if not isinstance(model, nn.Module):
         raise ExportError(f"save takes a network, not {type(model).__name__}: reconfig.save(model, path, plan)")
     if plan is not None and not isinstance(plan, Plan):
         raise ExportError(f"plan is {type(plan).__name__}: pass what reconfig.plan(model, ...) returned, or None")
+    check_not_scripted(model)
     tensors = {name: _dense(name, tensor) for name, tensor in _saved(model).items()}
     if plan is not None:
         found = {name: tuple(tensor.shape) for name, tensor in tensors_of(model)}
@@ -94,6 +97,7 @@ def load(path: str | os.PathLike[str], factory: Callable[[], nn.Module]) -> nn.M
         ExportError: where the file is missing, truncated, of another kind or without a plan; where the plan was
             altered, or does not belong to the tensors; where the factory makes no network, or one of another
             architecture. The message names the tensors that differ. Nothing in the file is executed.
+        ModelError: where what the factory makes, or a part of it, is scripted.
     """
     if not callable(factory) or isinstance(factory, nn.Module):
         given = "a network" if isinstance(factory, nn.Module) else repr(factory)
@@ -107,6 +111,7 @@ def load(path: str | os.PathLike[str], factory: Callable[[], nn.Module]) -> nn.M
         if not isinstance(original, nn.Module):
             made = type(original).__name__
             raise ExportError(f"factory returned {made}, not a network: reconfig.load(path, lambda: Net(...))")
+        check_not_scripted(original)
         another = f"{path} is of another architecture than the factory makes"
         if plan is not None:
             shapes = {name: tuple(tensor.shape) for name, tensor in tensors_of(original)}

@@ -31,10 +31,9 @@ from benchmarks import run
 from recipes.demo import demo
 from reconfig import Plan, ReconfigError, zoo
 from reconfig.harness import checkpoints, files
-from reconfig.harness.data.dataset import load
+from reconfig.harness.data.dataset import load_dataset
 from reconfig.harness.data.pickles import read_arrays
 from reconfig.harness.experiment import Data
-from reconfig.harness.options import Options
 from reconfig.harness.studies import comparison
 
 Case = tuple[Callable[[], object], str]
@@ -83,23 +82,23 @@ def batches(value: object) -> Case:
         (folder / name).write_bytes(pickle.dumps({b"data": PIXELS, b"labels": [0, 1, 2, 3]}, protocol=2))
     content = value if isinstance(value, bytes) else pickle.dumps(value, protocol=2)
     (folder / "data_batch_2").write_bytes(content)
-    return partial(load, Data(".")), r"data_batch_2 (is damaged|holds)"
+    return partial(load_dataset, Data(".")), r"data_batch_2 (is damaged|holds)"
 
 
 @case
 def data_that_is_not_there() -> Case:
-    return partial(load, Data("nowhere")), "nowhere"
+    return partial(load_dataset, Data("nowhere")), "nowhere"
 
 
 @case
 def data_that_is_a_file() -> Case:
     Path("data").write_text("cat")
-    return partial(load, Data("data")), "data"
+    return partial(load_dataset, Data("data")), "data"
 
 
 @case
 def data_in_an_empty_folder() -> Case:
-    return partial(load, Data(".")), "train-"
+    return partial(load_dataset, Data(".")), "train-"
 
 
 @case
@@ -107,21 +106,21 @@ def parquet_truncated() -> Case:
     path = parquet()
     path.write_bytes(path.read_bytes()[:-20])
     parquet("test")
-    return partial(load, Data(".")), r"train-0\.parquet is truncated or no parquet file"
+    return partial(load_dataset, Data(".")), r"train-0\.parquet is truncated or no parquet file"
 
 
 @case
 def parquet_that_is_a_hostile_pickle() -> Case:
     parquet("test")
     Path("train-0.parquet").write_bytes(pickle.dumps(Hostile()))
-    return partial(load, Data(".")), r"train-0\.parquet is truncated or no parquet file"
+    return partial(load_dataset, Data(".")), r"train-0\.parquet is truncated or no parquet file"
 
 
 @case
 def parquet_with_hostile_images() -> Case:
     parquet("test")
     parquet("train", [{"bytes": pickle.dumps(Hostile())}] * 4)
-    return partial(load, Data(".")), r"train-0\.parquet, row 0 is no readable image"
+    return partial(load_dataset, Data(".")), r"train-0\.parquet, row 0 is no readable image"
 
 
 @case
@@ -130,14 +129,14 @@ def parquet_with_an_image_of_a_terapixel() -> Case:
     huge = whole[:16] + struct.pack(">II", 1_000_000, 1_000_000) + whole[24:]
     parquet("test")
     parquet("train", [{"bytes": huge}] * 4)
-    return partial(load, Data(".")), "row 0 is no readable image"
+    return partial(load_dataset, Data(".")), "row 0 is no readable image"
 
 
 @case
 def parquet_with_labels_out_of_range() -> Case:
     parquet("test")
     parquet("train", labels=[0, 1, 2, -(2**62)])
-    return partial(load, Data(".")), "has the label -4611686018427387904; classes count from 0"
+    return partial(load_dataset, Data(".")), "has the label -4611686018427387904; classes count from 0"
 
 
 @case
@@ -193,27 +192,27 @@ def image_folder_of_texts() -> Case:
     for path in ("train/a/1.png", "train/b/1.png", "test/a/1.png"):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text("no image")
-    return partial(load, Data(".")), r"1\.png is no readable image"
+    return partial(load_dataset, Data(".")), r"1\.png is no readable image"
 
 
 @case
 def extra_npz_with_hostile_objects() -> Case:
     np.savez("more.npz", image=np.array([Hostile()], dtype=object), label=np.zeros(1, np.int64))
-    return partial(load, Data("digits", extra="more.npz")), r"more\.npz is damaged or no npz of arrays"
+    return partial(load_dataset, Data("digits", extra="more.npz")), r"more\.npz is damaged or no npz of arrays"
 
 
 @case
 def extra_npz_truncated() -> Case:
     np.savez("more.npz", image=np.zeros((2, 32, 32, 3), np.uint8), label=np.zeros(2, np.int64))
     Path("more.npz").write_bytes(Path("more.npz").read_bytes()[:3000])
-    return partial(load, Data("digits", extra="more.npz")), r"more\.npz is damaged or no npz of arrays"
+    return partial(load_dataset, Data("digits", extra="more.npz")), r"more\.npz is damaged or no npz of arrays"
 
 
 @case
 def extra_pickle_hostile() -> Case:
     Path("more.pickle").write_bytes(pickle.dumps({"data": Hostile(), "extrapolated_targets": [0]}))
     return partial(
-        load, Data("digits", extra="more.pickle")
+        load_dataset, Data("digits", extra="more.pickle")
     ), r"asks for posix\.mkdir, and only numpy arrays are let in"
 
 
@@ -455,7 +454,7 @@ def resumed(config: str | bytes | None) -> Callable[[], object]:
     (out / "original" / "last.pt").write_bytes(b"months of work")
     if config is not None:
         (out / "config.json").write_bytes(config if isinstance(config, bytes) else config.encode())
-    return partial(comparison.run, demo(), Options(out=out, resume=True))
+    return partial(comparison.run, demo(), out, resume=True)
 
 
 @case
@@ -491,15 +490,13 @@ def config_that_is_missing() -> Case:
 @case
 def out_without_resume() -> Case:
     resumed("{}")
-    return partial(
-        comparison.run, demo(), Options(out=Path("out"))
-    ), "already holds config.json, original; nothing was changed"
+    return partial(comparison.run, demo(), "out"), "already holds config.json, original; nothing was changed"
 
 
 @case
 def out_that_is_a_file() -> Case:
     Path("out").write_text("a thesis")
-    return partial(comparison.run, demo(), Options(out=Path("out"))), "out is a file; give the name of a folder"
+    return partial(comparison.run, demo(), "out"), "out is a file; give the name of a folder"
 
 
 def everything() -> dict[Path, bytes | None]:

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import torch
 from graphs import HEADS, PIECES, SIDE, Network, Spec, check
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 from torch import Tensor
 
 import reconfig

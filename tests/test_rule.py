@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from reconfig import NAMED, DepthError, Rule, RuleError
 from reconfig.rule import check_gamma, scaled

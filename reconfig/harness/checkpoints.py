@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import types
-from dataclasses import fields, is_dataclass
-from fractions import Fraction
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 from torch import nn
 
 import reconfig
 import reconfig.zoo
-from reconfig.harness import files
+from reconfig.harness import files, records
 from reconfig.harness.experiment import Setting
 from reconfig.harness.files import CheckpointError
 
@@ -34,7 +32,7 @@ def find(path: Path) -> list[Path]:
 
 
 def load_network(path: Path, classes: int) -> nn.Module:
-    """The network of a checkpoint, in its variant's shape, with its weights, on the CPU.
+    """The network of a checkpoint, in its variant's shape, with its weights, on the CPU and in eval mode.
 
     ``config.json`` and ``plan.json`` are looked for in the folders above the checkpoint.
 
@@ -52,7 +50,7 @@ def load_network(path: Path, classes: int) -> nn.Module:
         raise CheckpointError(
             f"{path} is not of the network in {path.parent} with {classes} classes: {files.reason(error)}"
         ) from error
-    return model
+    return model.eval()
 
 
 def run_of(path: Path) -> Path:
@@ -80,8 +78,8 @@ def read_setting(config: dict[str, Any]) -> Setting:
         CheckpointError: If a field is missing or has a bad value.
     """
     try:
-        return _decoded(Setting, config)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return records.read(Setting, {field.name: config[field.name] for field in fields(Setting)})
+    except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"config.json is not of this version: {files.reason(error)}") from error
 
 
@@ -90,18 +88,3 @@ def _above(path: Path, name: str) -> Path:
         if (folder / name).exists():
             return folder / name
     raise CheckpointError(f"{path} lies in no run: there is no {name} in the folders above it")
-
-
-def _decoded(kind: Any, value: Any) -> Any:
-    """``value``, as JSON has it, as the type that a field is annotated with."""
-    if get_origin(kind) is Annotated:
-        return _decoded(get_args(kind)[0], value)
-    if get_origin(kind) in (Union, types.UnionType):
-        inner = [choice for choice in get_args(kind) if choice is not type(None)]
-        return None if value is None else _decoded(inner[0], value)
-    if get_origin(kind) is tuple:
-        return tuple(_decoded(get_args(kind)[0], item) for item in value)
-    if isinstance(kind, type) and is_dataclass(kind):
-        hints = get_type_hints(kind, include_extras=True)
-        return kind(**{field.name: _decoded(hints[field.name], value[field.name]) for field in fields(kind)})
-    return Fraction(value) if kind is Fraction else value

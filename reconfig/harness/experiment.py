@@ -27,8 +27,9 @@ class Network:
     """Stage rule given to reconfig.plan, such as 10-10-4; None leaves the network as the factory made it."""
     gamma: float = 1.0
     """Factor on every width."""
-    budget: Literal["params", "flops"] | int | None = None
-    """Solve gamma so that the parameters or FLOPs stay at the factory's, or at this number of parameters."""
+    budget: Literal["params", "flops"] | int | tuple[Literal["params", "flops"], int] | None = None
+    """Solve gamma so that the parameters or FLOPs stay at the factory's, or at a number: 5000000 for parameters,
+    flops 300000000 for multiply-adds."""
 
     @property
     def name(self) -> str:
@@ -37,7 +38,8 @@ class Network:
         if self.rule is not None:
             parts.append(self.rule)
             parts.extend([f"γ={self.gamma:g}"] if self.gamma != 1 else [])
-            parts.extend([f"budget={self.budget}"] if self.budget is not None else [])
+            budget = f"{self.budget[1]:,} {self.budget[0]}" if isinstance(self.budget, tuple) else self.budget
+            parts.extend([f"budget={budget}"] if budget is not None else [])
         return " ".join(parts)
 
 

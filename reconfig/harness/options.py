@@ -10,6 +10,9 @@ import tyro
 
 from reconfig.harness.experiment import Compute, Evaluate, Measured
 
+SAVE_EVERY = 120.0
+"""Seconds of work that a kill may cost, by default; a checkpoint of a large network takes about one to write."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -19,7 +22,7 @@ class Options:
     """Folder for everything the run writes."""
     resume: bool = False
     """Go on with what an earlier run of the same command left in --out."""
-    save_every: float = 120.0
+    save_every: float = SAVE_EVERY
     """Seconds between checkpoints within an epoch; the end of an epoch is always saved."""
     tracker: str = "tensorboard"
     """A tracker of accelerate's that logs each epoch as well: tensorboard, wandb, mlflow, trackio, or none. It writes
@@ -35,7 +38,7 @@ class SweepOptions:
     """Folder for everything the sweep writes. On a cluster every machine has to see it under this name."""
     resume: bool = False
     """Go on with what an earlier run of the same command left in --out; what is finished is not done again."""
-    save_every: float = 120.0
+    save_every: float = SAVE_EVERY
     """Seconds between checkpoints within an epoch; the end of an epoch is always saved."""
     address: str | None = None
     """Address of a Ray cluster, such as auto or ray://HOST:10001; without it Ray is started on this machine."""

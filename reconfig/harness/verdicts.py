@@ -25,7 +25,7 @@ def digest(tensors: Iterable[Tensor]) -> str:
     for tensor in tensors:
         found.update(repr((tuple(tensor.shape), str(tensor.dtype))).encode())
         found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()[:16]
+    return found.hexdigest()[:16]  # 64 bits: enough to tell runs from one another
 
 
 def weights_digest(model: nn.Module) -> str:

@@ -170,9 +170,9 @@ def dense_changes(structure: Structure, edit: DenseEdit) -> Iterator[tuple[str, 
     entering = min(_used(structure, [name for name in structure.params if within(name, source)]) - made)
     growth = sum(widths.sizes[width] for width in grown)
     yield "", {width: widths.sizes[width] * len(edit.clones) for width in grown}
-    for number, clone in enumerate(edit.clones):
+    for number, name in enumerate(edit.clones):
         own = {width: widths.sizes[width] for width in grown}
-        yield clone, own | {entering: widths.sizes[entering] + number * growth}
+        yield name, own | {entering: widths.sizes[entering] + number * growth}
 
 
 def _made_inside(structure: Structure, path: str) -> set[int]:

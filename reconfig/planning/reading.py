@@ -60,7 +60,7 @@ def read_model(model: nn.Module, example_input: object = None, stages: Mapping[s
     """Capture ``model`` and find its widths and stages.
 
     Raises:
-        InputError, CaptureError: where the model does not run, or cannot be recorded.
+        InputError: where the model does not run.
         ModelError, StageError: where it has no stages, or not those that are given.
     """
     return read_probe(probe(model, example_input), stages)

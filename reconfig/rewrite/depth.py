@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
+
+from reconfig.trace.skeleton import clone
 
 
 @dataclass(frozen=True)
@@ -29,19 +30,22 @@ def edit_depth(model: nn.Module, edits: Sequence[DepthEdit]) -> None:
     """Drop and clone children of ``model`` (a skeleton) in place."""
     for edit in edits:
         container = model.get_submodule(edit.container)
-        old = dict(container._modules)
+        old = {name: child for name, child in container._modules.items() if child is not None}
+        modules = list(model.modules())
         used: set[str] = set()
         container._modules.clear()
         for name, source in edit.children:
             block = old[source] if source else nn.Identity()
             if source in used:
-                block = copy.deepcopy(block)
+                inside = set(block.modules())
+                around = [module for module in modules if module not in inside]
+                block = clone(block, lambda _, tensor: tensor.detach().clone(), around)
             used.add(source)
             first, _, inner = name.partition(".")
             if inner:
                 sequence = container._modules.setdefault(first, nn.Sequential())
                 assert isinstance(sequence, nn.Sequential)
-                sequence.append(block)  # type: ignore[arg-type]
+                sequence.append(block)
             else:
                 container._modules[name] = block
 

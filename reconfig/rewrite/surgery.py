@@ -153,7 +153,8 @@ def materialise(
         source = sources[origin(path, edits)]
         module.training = source.training
         for name, value in _plain_tensors(source):
-            setattr(module, name, value.detach().clone())
+            if name in vars(module):  # a cached property is made anew
+                setattr(module, name, value.detach().clone())
 
 
 def _plain_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -14,6 +14,7 @@ from reconfig.errors import VerifyError
 from reconfig.trace.fast_shapes import FastShapes
 from reconfig.trace.leaves import leaves
 from reconfig.trace.record import Capture, capture
+from reconfig.trace.skeleton import make_skeleton
 from reconfig.trace.watch import CallWatcher, preserved_rng, running, shape_of
 from reconfig.widths.algebra import Extent
 from reconfig.widths.site import describe
@@ -47,7 +48,8 @@ def first_mismatch(model: nn.Module, structure: Structure, original: Capture, si
     """
     if _runs_as_planned(model, structure, original, sizes):
         return None
-    return compare(structure, original, capture(model, original.inputs, training=original.training), sizes)
+    anew = make_skeleton(model, original.inputs[0].device.type)  # as it was recorded: without what was cached meanwhile
+    return compare(structure, original, capture(anew, original.inputs, training=original.training), sizes)
 
 
 def _runs_as_planned(model: nn.Module, structure: Structure, original: Capture, sizes: Sizes) -> bool:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from reconfig.errors import CaptureError, InputError, ModelError
+from reconfig.errors import InputError, ModelError
 from reconfig.trace.record import Capture, capture
-from reconfig.trace.skeleton import make_skeleton, tensors_of
+from reconfig.trace.skeleton import make_skeleton, modules_of, tensors_of
 
 _USUAL_SIZES = (32, 224, 64, 299, 28, 96, 128, 256, 384)
 _WRAPPERS = {  # the model inside, and what to wrap the result in
@@ -64,7 +64,8 @@ def check_model(model: object) -> nn.Module:
     """``model`` itself.
 
     Raises:
-        ModelError: where it is no module, is wrapped, compiled, scripted, or not yet initialised.
+        ModelError: where it is no module, is wrapped or not yet initialised; where it or a part of it is scripted or
+            wrapped by ``torch.compile``.
     """
     if isinstance(model, type) and issubclass(model, nn.Module):
         raise ModelError(f"model is the class {model.__name__}, not an instance: pass {model.__name__}(...)")
@@ -77,14 +78,31 @@ def check_model(model: object) -> nn.Module:
             f"model is wrapped in {kind}: reconfigure first and wrap the result, "
             f"as in {wrap}(reconfig.apply({inner}, ...))"
         )
-    if isinstance(model, torch.jit.ScriptModule):
-        raise ModelError(
-            "model is a TorchScript module, whose layers cannot be resized: reconfigure before torch.jit.script"
-        )
+    check_not_scripted(model)
+    for path, module in modules_of(model).items():
+        if type(module).__name__ == "OptimizedModule" and type(module).__module__.startswith("torch."):
+            raise ModelError(
+                f"module {path!r} is wrapped by torch.compile: put back what is inside (._orig_mod) before "
+                "reconfig.apply, and compile that part of the result"
+            )
     for name, tensor in tensors_of(model):
         if is_lazy(tensor):
             raise ModelError(f"{name!r} has no shape yet: run the model once on an input before reconfig.apply")
     return model
+
+
+def check_not_scripted(model: nn.Module) -> None:
+    """Refuse a model that is, or has in it, a TorchScript module.
+
+    Raises:
+        ModelError: it names the module.
+    """
+    for path, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ModelError(
+                f"{f'module {path!r}' if path else 'model'} is a TorchScript module, whose layers cannot be seen or "
+                "resized: make it without torch.jit, as a torch.nn.Module, and script the result of reconfig.apply"
+            )
 
 
 def probe(model: nn.Module, example_input: object) -> Probe:
@@ -92,7 +110,6 @@ def probe(model: nn.Module, example_input: object) -> Probe:
 
     Raises:
         InputError: where the example input does not fit, or none was given and no usual size works.
-        CaptureError: where the model runs but its forward cannot be recorded.
     """
     if example_input is not None:
         inputs = _checked(model, example_input)
@@ -176,8 +193,6 @@ def _run(model: nn.Module, inputs: tuple[Tensor, ...], given: bool) -> Probe:
     second = capture(skeleton, on_cpu)
     if second.error is None:
         return Probe(skeleton, on_cpu, second)
-    if isinstance(second.error, CaptureError):
-        raise second.error
     shapes = ", ".join(f"{tuple(tensor.shape)} of {str(tensor.dtype).removeprefix('torch.')}" for tensor in inputs)
     raise InputError(
         f"{type(model).__name__} does not run on {'the example input' if given else 'an input'} {shapes}: "

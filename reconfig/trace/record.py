@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 
-from reconfig.errors import CaptureError
 from reconfig.trace.leaves import leaves
 from reconfig.trace.skeleton import modules_of, tensors_of
 from reconfig.trace.watch import CallWatcher, running, shape_of
@@ -180,12 +179,7 @@ class _Recorder(CallWatcher):
             )
 
         handles = []
-        for module, path in paths.items():
-            if isinstance(module, torch.jit.ScriptModule):
-                raise CaptureError(
-                    f"module {path or '(root)'!r} is a TorchScript module, whose calls cannot be seen: "
-                    "build the model without torch.jit.script and call reconfig.apply before scripting"
-                )
+        for module in paths:
             handles.append(module.register_forward_pre_hook(enter, prepend=True))
             handles.append(module.register_forward_hook(leave))
         # What a caller put in the method's place stays there, unseen.

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from types import BuiltinFunctionType, FunctionType, MethodType
+from types import BuiltinFunctionType, FunctionType, MethodType, MethodWrapperType
 from typing import Any
+from weakref import WeakMethod
 
 import torch
 from torch import Tensor, nn
+
+from reconfig.trace.reach import HOOKS, attributes
+from reconfig.trace.separate import cannot_copy, separate
 
 
 def modules_of(model: nn.Module) -> dict[str, nn.Module]:
@@ -57,35 +61,39 @@ def tensors_by_name(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def clone(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.Module:
+def clone(model: nn.Module, replace: Callable[[str, Tensor], Tensor], around: Sequence[nn.Module] = ()) -> nn.Module:
     """A deep copy of ``model`` in which every parameter and buffer is ``replace(name, tensor)`` instead of a copy.
 
     The old tensors are never copied, so a skeleton costs no storage. Hooks stay behind, except the model's own: those
-    of ``torch.nn.utils`` that compute parameters, and methods of what a module holds (timm's ``FeatureHooks``). Any
-    other is the caller's business with the caller's model.
+    of ``torch.nn.utils`` that compute parameters, and methods of what a module is or holds (timm's ``FeatureHooks``).
+    Any other is the caller's business with the caller's model, and so is compilation. Nothing that the copy reaches
+    belongs to ``model``; what it reaches of the modules ``around``, where ``model`` is part of a network, stays theirs.
+
+    Raises:
+        ModelError: where that cannot be had, or something is not to be copied; it names the attribute.
     """
-    memo: dict[int, Any] = {}
+    memo: dict[int, Any] = {id(module): module for module in around}
     for name, tensor in tensors_of(model):
         new = replace(name, tensor)
         if isinstance(tensor, nn.Parameter) and not isinstance(new, nn.Parameter):
             new = nn.Parameter(new, requires_grad=tensor.requires_grad)
         memo[id(tensor)] = new
-    modules = list(modules_of(model).values())
-    held = _hooking(modules)
-    for module in modules:
-        # A computed weight kept as a plain attribute (old-style weight_norm) has a history, which cannot be copied.
-        for value in vars(module).values():
-            if isinstance(value, Tensor) and not value.is_leaf and id(value) not in memo:
-                memo[id(value)] = value.detach().clone()
+    modules = modules_of(model)
+    held = _hooking(modules.values())
+    for module in modules.values():
+        # What was computed (a weight by old-style weight_norm, features kept) has a history, which cannot be copied.
+        for tensor in _kept_tensors(module):
+            if not tensor.is_leaf and id(tensor) not in memo:
+                memo[id(tensor)] = tensor.detach().clone()
         for registry in _hook_registries(module):
             for hook in registry.values():
                 if not _is_own(hook, held):
                     memo[id(hook)] = hook
     _copy_modules(modules, memo)
     result = copy.deepcopy(model, memo)
-    copied = list(modules_of(result).values())
-    held = _hooking(copied)
-    for module in copied:
+    copied = modules_of(result)
+    held = _hooking(copied.values())
+    for module in copied.values():
         for registry in _hook_registries(module):
             for key in [key for key, hook in registry.items() if not _is_own(hook, held)]:
                 del registry[key]
@@ -95,27 +103,67 @@ def clone(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.Modu
                     "_forward_pre_hooks_with_kwargs",
                 ):
                     vars(module)[options].pop(key, None)
+    separate(copied, modules, memo, around)
     return result
 
 
-_ATOMS = frozenset({int, float, bool, str, bytes, type(None), type, torch.dtype, FunctionType, BuiltinFunctionType})
+def _kept_tensors(module: nn.Module) -> Iterator[Tensor]:
+    """Tensors among the plain attributes of a module, in lists, tuples and dictionaries too."""
+    values = [value for _, value in attributes(module)]
+    seen: set[int] = set()
+    while values:
+        value = values.pop()
+        if isinstance(value, Tensor):
+            yield value
+        elif type(value) in _HOLDERS and id(value) not in seen:
+            seen.add(id(value))
+            values.extend(value.values() if isinstance(value, dict) else value)
+
+
+_ATOMS = frozenset(
+    {int, float, bool, str, bytes, type(None), type, torch.dtype}
+    | {FunctionType, BuiltinFunctionType, MethodWrapperType, WeakMethod}  # made anew afterwards, where need be
+)
+_HOLDERS = (list, tuple, dict, OrderedDict)
 _FLAT = (list, set)  # where they hold atoms alone, which is nearly always
 
 
-def _copy_modules(modules: Sequence[nn.Module], memo: dict[int, Any]) -> None:
+def _copy_modules(modules: Mapping[str, nn.Module], memo: dict[int, Any]) -> None:
     """Enter copies of ``modules`` into the memo of a deepcopy.
 
     They are what deepcopy itself would make, in a fraction of its time: empty ones first, so that they can refer to
     each other, then their attributes. A class that says how it is copied is left to deepcopy.
     """
-    kinds = {kind: _copies_plainly(kind) for kind in {type(module) for module in modules}}
-    plain = [module for module in modules if kinds[type(module)]]
-    memo.update({id(module): type(module).__new__(type(module)) for module in plain})
-    for module in plain:
-        copied = {
-            name: value if type(value) in _ATOMS else _copied(value, memo) for name, value in vars(module).items()
-        }
+    kinds = {kind: _copies_plainly(kind) for kind in {type(module) for module in modules.values()}}
+    plain = {path: module for path, module in modules.items() if kinds[type(module)]}
+    memo.update({id(module): type(module).__new__(type(module)) for module in plain.values()})
+    for module in plain.values():
+        memo[id(module._modules)] = type(module._modules)()
+        _copy_children(module, memo)
+    for path, module in plain.items():
+        copied: dict[str, Any] = {}
+        for name, value in vars(module).items():
+            try:
+                copied[name] = value if type(value) in _ATOMS else _copied(value, memo)
+            except Exception as error:
+                raise cannot_copy(f"{path}.{name}" if path else name, value, error) from error
         vars(memo[id(module)]).update(copied)
+    if len(plain) == len(modules):
+        return
+    for path, module in reversed(list(modules.items())):  # what is inside first, since a class may look at its children
+        if path in plain:
+            _copy_children(module, memo)
+            continue
+        try:
+            copy.deepcopy(module, memo)
+        except Exception as error:
+            raise cannot_copy(path or "model", module, error) from error
+    for module in plain.values():
+        _copy_children(module, memo)
+
+
+def _copy_children(module: nn.Module, memo: dict[int, Any]) -> None:
+    memo[id(module._modules)].update({name: memo.get(id(child), child) for name, child in module._modules.items()})
 
 
 def _copies_plainly(kind: type[nn.Module]) -> bool:
@@ -145,14 +193,14 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
 
 
 def _hook_registries(module: nn.Module) -> Iterator[dict[int, Any]]:
-    for name in ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks"):
+    for name in HOOKS:
         yield vars(module)[name]
 
 
-def _hooking(modules: Sequence[nn.Module]) -> set[int]:
+def _hooking(modules: Iterable[nn.Module]) -> set[int]:
     """Identities of what these modules are and hold, where one of them has a hook at all."""
     if not any(registry for module in modules for registry in _hook_registries(module)):
-        return set()
+        return set()  # nearly always
     return {id(item) for module in modules for item in (module, *vars(module).values())}
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import tyro
 
 import recipes
 import reconfig
@@ -141,3 +142,16 @@ def test_values_that_make_no_sense_are_refused(make: object, message: str) -> No
     assert callable(make)
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("flags", "budget", "name"),
+    [
+        (["params"], "params", "vgg11 10-10-4 budget=params"),
+        (["5000000"], 5_000_000, "vgg11 10-10-4 budget=5000000"),
+        (["flops", "300000000"], ("flops", 300_000_000), "vgg11 10-10-4 budget=300,000,000 flops"),
+    ],
+)
+def test_a_budget_is_written_in_words_or_as_a_number(flags: list[str], budget: object, name: str) -> None:
+    network = tyro.cli(Network, args=["--factory", "vgg11", "--rule", "10-10-4", "--budget", *flags])
+    assert (network.budget, network.name) == (budget, name)

@@ -60,3 +60,18 @@ def test_a_width_may_round_up_or_down_to_its_divisor() -> None:
     group = Group(widths=(0,), size=100, ratio=0.4, divisor=16)
     assert (group.scaled(1.0), group.alternatives(1.0)) == (48, (32, 48))
     assert Group(widths=(0,), size=16, ratio=0.1, divisor=16).alternatives(1.0) == (16,)
+
+
+@pytest.mark.parametrize(("unit", "number"), [("flops", 400_000_000), ("params", 9_000_000)])
+def test_a_number_of_either(unit: str, number: int) -> None:
+    plan = reconfig.plan(zoo.resnet18(), "10-10-4", budget=(unit, number))
+    assert (plan.budget, plan.budget_of) == (number, unit)
+    reached = plan.flops if unit == "flops" else plan.params
+    assert abs(reached / number - 1) < 5e-3
+    plan.verify(plan.apply(zoo.resnet18()))
+
+
+@pytest.mark.parametrize("budget", [("flop", 10**9), ("flops", 0), ("flops", 1.5), ("flops",), ("flops", True), True])
+def test_pairs_that_are_no_budget(budget: object) -> None:
+    with pytest.raises(reconfig.BudgetError, match=r"a pair such as \('flops', 1_000_000_000\), not "):
+        reconfig.plan(zoo.resnet18(), "10-10-4", budget=budget)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import reconfig
 from reconfig import zoo
-from reconfig.errors import CaptureError, InputError, ModelError
+from reconfig.errors import InputError
 from reconfig.trace.example import probe
 from reconfig.trace.record import capture
 from reconfig.trace.skeleton import make_skeleton, tensors_of
@@ -485,18 +485,6 @@ def test_a_tensor_kept_as_a_plain_attribute_is_moved() -> None:
     model = Keeps()
     assert probe(model, image(device="cpu")).inputs[0].device.type == "meta"
     assert reconfig.apply(model, "5-5", example_input=image(device="cpu")).shift.device.type == "cpu"
-
-
-def test_a_scripted_module_inside_is_refused_by_name() -> None:
-    model = Small()
-    model.conv = torch.jit.script(model.conv)
-    with pytest.raises(CaptureError, match="module 'conv' is a TorchScript module, whose calls cannot be seen"):
-        reconfig.plan(model, example_input=image(device="cpu"))
-
-
-def test_a_scripted_model_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"reconfigure before torch\.jit\.script"):
-        reconfig.plan(torch.jit.script(Small()), example_input=image(device="cpu"))
 
 
 def test_old_weight_norm_and_spectral_norm_are_kept() -> None:

@@ -3,8 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from reconfig.widths.algebra import Extent, Part, const, constant, parts
 from reconfig.widths.reasons import FrozenKind, Reason

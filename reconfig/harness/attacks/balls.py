@@ -23,7 +23,8 @@ class Norm(NamedTuple):
 
 
 def _length(offset: Tensor) -> Tensor:
-    return offset.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
+    lengths = offset.flatten(1).norm(dim=1)
+    return lengths.clamp_min(1e-12).view(-1, 1, 1, 1)  # an offset of zero has no direction
 
 
 def _draw_linf(images: Tensor, eps: float, generator: torch.Generator) -> Tensor:

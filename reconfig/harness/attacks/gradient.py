@@ -10,15 +10,21 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from reconfig import ReconfigError
 from reconfig.harness.attacks.balls import corner_start, random_start
 from reconfig.harness.attacks.engine import Step, climb, frozen
 from reconfig.harness.attacks.losses import Loss, cross_entropy, guided_margin, margin
 from reconfig.harness.experiment import Attack, Threat
+from reconfig.harness.randomness import generator
 
 FGSM = Attack(steps=1, step=Fraction(1), random_start=False)
 """One step of the full radius from the image itself (Goodfellow et al., 2015)."""
 PGD20 = Attack(steps=20, step=Fraction(1, 10))
 """The evaluation of Huang et al. (2021, section 4)."""
+
+
+class AttackError(ReconfigError):
+    """An attack that does not exist."""
 
 
 @dataclass(frozen=True)
@@ -75,3 +81,31 @@ ATTACKS: dict[str, Adversary] = {
     "gama100": Adversary(gama, corner_start),
 }
 """The gradient attacks of the paper's section 5, by the name that recipes and tables use."""
+
+
+def attack(
+    model: nn.Module, images: Tensor, labels: Tensor, name: str = "pgd20", threat: Threat | None = None, seed: int = 0
+) -> Tensor:
+    """Adversarial images against ``model`` in eval mode, which stays as it was.
+
+    Args:
+        model: takes ``images`` and returns logits [N, classes]. Any network, on the device of the images.
+        images: [N, C, H, W] in [0, 1].
+        labels: [N], the classes to lead away from.
+        name: one of ``ATTACKS``.
+        threat: how far an image may be moved; 8/255 in the l-inf norm where left out.
+        seed: of the random start.
+
+    Returns:
+        Images [N, C, H, W] within ``threat`` of the given ones, in [0, 1], detached.
+
+    Raises:
+        AttackError: If there is no such attack.
+    """
+    if name not in ATTACKS:
+        raise AttackError(f"there is no attack {name!r}; write one of {', '.join(ATTACKS)}")
+    adversary, threat = ATTACKS[name], threat or Threat()
+    start = None
+    if adversary.start is not None:
+        start = adversary.start(images, threat, generator(images.device, "attack", seed))
+    return adversary.craft(model, images, labels, threat, start=start)

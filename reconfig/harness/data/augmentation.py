@@ -13,7 +13,7 @@ def as_floats(images: Tensor) -> Tensor:
 
 
 def augment(images: Tensor, padding: int, flip: bool, generator: torch.Generator) -> Tensor:
-    """Each uint8 image [N, C, H, W] padded with black, cropped back at a random place, mirrored at random."""
+    """Each uint8 image [N, C, H, W] padded with black, cropped back at a random offset, mirrored at random."""
     count, channels, height, width = images.shape
     device = images.device
     padded = F.pad(images, (padding,) * 4)

@@ -78,7 +78,7 @@ class Dataset:
         return digest.hexdigest()[:16]
 
 
-def load(data: Data) -> Dataset:
+def load_dataset(data: Data) -> Dataset:
     """The data set at ``data.path``, else at the environment variable RECONFIG_DATA.
 
     The path is a folder in one of ``layouts.LAYOUTS``, or the word digits (scikit-learn's 1,797 scans, enlarged from

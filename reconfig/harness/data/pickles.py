@@ -1,15 +1,15 @@
 """Arrays out of a pickle that somebody else wrote, without running anything that it says.
 
-A pickle is a program: it names functions and has them called. This reader knows the few names under which NumPy
-writes arrays, and answers each with code of its own that can only make an array of numbers or text out of bytes.
-Not even NumPy's own ``__setstate__`` runs, which believes what it is told about memory.
+A pickle is a program: it names functions and has them called. Here the few names under which NumPy writes arrays stand
+for functions of this file, which put plain bytes under a checked type of entries; any other name is refused. NumPy's
+own will not do: their ``__setstate__`` believes what a pickle says about memory.
 """
 
 from __future__ import annotations
 
-import math
 import pickle
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +21,39 @@ from reconfig.harness.files import DataError, reason
 Array = NDArray[Any]
 
 _PLAIN = re.compile(r"[<>=|]?(b1|[iu][1248]|f[248]|[SU]\d+)")  # no objects, records or raw memory
-_ORDERS = "<>=|"
 
 
 def read_arrays(path: Path) -> dict[str, Array]:
-    """The arrays of a pickled dictionary, by key; a list of numbers or of texts becomes an array too.
+    """The arrays of a pickled dictionary, by key, and its lists of integers as arrays; the rest is left out.
 
     Keys that are bytes, as Python 2 wrote them, become text. The arrays are the caller's own and can be written to.
 
     Raises:
-        DataError: If the file is missing, truncated, holds anything but a dictionary of arrays, or asks for any other
-            name; the message says which. Nothing is executed.
+        DataError: If the file is missing, truncated, holds anything but a dictionary, or asks for a name that is not
+            NumPy's for arrays of numbers and text; the message says which. Nothing is executed.
     """
     try:
         with open(path, "rb") as file:
             content = _Unpickler(file, encoding="bytes").load()
         if not isinstance(content, dict):
             raise pickle.UnpicklingError(f"it holds a {type(content).__name__}, not a dictionary of arrays")
-        return {_text(key): _array(_text(key), value) for key, value in content.items()}
+        arrays = {_text(key): _array(value) for key, value in content.items()}
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing") from error
     except Exception as error:  # a damaged pickle raises nearly anything
-        raise DataError(f"{path} is damaged or no pickle of arrays: {reason(error)}") from error
+        ends = isinstance(error, EOFError | IndexError | struct.error)
+        why = "it is truncated" if ends else reason(error)
+        raise DataError(f"{path} is damaged or no pickle of arrays: {why}") from error
+    return {key: array for key, array in arrays.items() if array is not None}
+
+
+def _array(value: object) -> Array | None:
+    if isinstance(value, _Array):
+        return value.array.copy()
+    if not isinstance(value, list):
+        return None
+    numbers = [item.array.item() if isinstance(item, _Array) and item.array.ndim == 0 else item for item in value]
+    return np.array(numbers, np.int64) if all(type(number) is int for number in numbers) else None
 
 
 def _text(value: object) -> str:
@@ -53,130 +64,56 @@ def _text(value: object) -> str:
     return value
 
 
-def _array(key: str, value: object) -> Array:
-    if isinstance(value, _Array):
-        return value.array.copy()
-    if isinstance(value, list | tuple):
-        value = [item.array.item() if isinstance(item, _Array) and item.array.ndim == 0 else item for item in value]
-    array = np.asarray(value)
-    if not _PLAIN.fullmatch(array.dtype.str):
-        raise pickle.UnpicklingError(f"{key} is no array of numbers or texts, but a {type(value).__name__}")
-    return array
+class _Dtype:
+    """The type of an array's entries: numbers or text, in either byte order."""
+
+    def __init__(self, code: Any, *_: Any) -> None:
+        if not _PLAIN.fullmatch(_text(code)):
+            raise pickle.UnpicklingError(f"it asks for entries of type {code!r:.40}, not numbers or text")
+        self.dtype = np.dtype(_text(code))
+
+    def __setstate__(self, state: Any) -> None:
+        order: Any = _text(state[1])  # the rest is the same for all such types
+        self.dtype = self.dtype.newbyteorder(order)
 
 
 class _Array:
-    """An array in the making: NumPy's names make it, and its state fills it."""
-
-    __slots__ = ("array",)
+    """An array over bytes of the pickle; NumPy's ``_reconstruct`` makes an empty one, which its state then fills."""
 
     def __init__(self, array: Array) -> None:
         self.array = array
 
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, by_column, content = state
-        self.array = _filled(content, dtype, shape, "F" if by_column else "C")
+        self.array = _filled(content, dtype, shape, b"F" if by_column else b"C").array
 
 
-class _Dtype:
-    """The type of an array's entries: numbers or text, in either byte order."""
-
-    __slots__ = ("dtype",)
-
-    def __init__(self, code: Any) -> None:
-        code = _text(code)
-        if not _PLAIN.fullmatch(code):
-            raise pickle.UnpicklingError(
-                f"it asks for entries of type {code!r:.40}, and only numbers and text are let in"
-            )
-        self.dtype = np.dtype(code)
-
-    def __setstate__(self, state: Any) -> None:
-        _, order, subarray, names, fields, *_ = state
-        if (subarray, names, fields) != (None, None, None) or len(_text(order)) != 1 or _text(order) not in _ORDERS:
-            raise pickle.UnpicklingError("it asks for entries that are records, and only numbers and text are let in")
-        self.dtype = self.dtype.newbyteorder(_text(order))
+def _filled(content: bytes, dtype: _Dtype, shape: Any = (), order: Any = b"C") -> _Array:
+    array = np.frombuffer(content, dtype.dtype)  # takes bytes alone, and allocates nothing
+    return _Array(array.reshape(shape, order="F" if _text(order) == "F" else "C"))
 
 
-def _filled(content: Any, dtype: Any, shape: Any, order: Any) -> Array:
-    """An array of this type and shape over the bytes."""
-    if not isinstance(dtype, _Dtype) or not isinstance(content, bytes | bytearray):
-        raise pickle.UnpicklingError("it has an array whose content is not plain bytes")
-    shape = (shape,) if type(shape) is int else shape
-    if not isinstance(shape, tuple) or not all(type(size) is int and size >= 0 for size in shape):
-        raise pickle.UnpicklingError(f"it has an array of shape {shape!r:.60}")
-    wanted = math.prod(shape) * dtype.dtype.itemsize
-    if wanted != len(content):
-        raise pickle.UnpicklingError(
-            f"it has an array of {wanted} bytes {list(shape)} with {len(content)} bytes of content"
-        )
-    return np.frombuffer(content, dtype.dtype).reshape(shape, order="F" if _text(order) == "F" else "C")
-
-
-class _Name:
-    """What a pickle gets for a name: something that it can call or hand on, and not change."""
-
-    def __setstate__(self, state: Any) -> None:
-        raise pickle.UnpicklingError("it asks to change what a name stands for")
-
-
-class _Ndarray(_Name):
-    """``numpy.ndarray``, only ever handed to ``_reconstruct``."""
-
-
-class _MakeDtype(_Name):
-    def __call__(self, code: Any, align: Any = False, copy: Any = True) -> _Dtype:
-        return _Dtype(code)
-
-
-class _Reconstruct(_Name):
-    """An empty array, whose state comes next."""
-
-    def __call__(self, kind: Any, shape: Any, code: Any) -> _Array:
-        return _Array(np.empty(0, np.uint8))
-
-
-class _FromBuffer(_Name):
-    """How NumPy writes contiguous arrays since protocol 5."""
-
-    def __call__(self, content: Any, dtype: Any, shape: Any, order: Any) -> _Array:
-        return _Array(_filled(content, dtype, shape, order))
-
-
-class _Scalar(_Name):
-    def __call__(self, dtype: Any, content: Any) -> _Array:
-        return _Array(_filled(content, dtype, (), "C"))
-
-
-class _Encode(_Name):
+def _encoded(text: str, encoding: Any) -> bytes:
     """How Python 3 writes bytes for protocol 2."""
-
-    def __call__(self, text: Any, encoding: Any) -> bytes:
-        if _text(encoding) not in ("latin1", "latin-1"):
-            raise pickle.UnpicklingError(f"it asks for the encoding {encoding!r:.40}")
-        return str(text).encode("latin-1")
+    if _text(encoding) not in ("latin1", "latin-1"):
+        raise pickle.UnpicklingError(f"it asks for the encoding {encoding!r:.40}")
+    return text.encode("latin-1")
 
 
-class _Empty(_Name):
-    """How Python 3 writes no bytes for protocol 2."""
-
-    def __call__(self) -> bytes:
-        return b""
-
-
-_NAMES: dict[tuple[str, str], type[_Name]] = {
-    ("numpy", "ndarray"): _Ndarray,
-    ("numpy", "dtype"): _MakeDtype,
-    ("numpy.core.multiarray", "_reconstruct"): _Reconstruct,
-    ("numpy.core.multiarray", "scalar"): _Scalar,
-    ("numpy.core.numeric", "_frombuffer"): _FromBuffer,
-    ("_codecs", "encode"): _Encode,
-    ("__builtin__", "bytes"): _Empty,
+_NAMES: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): lambda: None,  # only ever handed to _reconstruct
+    ("numpy", "dtype"): _Dtype,
+    ("numpy.core.multiarray", "_reconstruct"): lambda *_: _Array(np.empty(0, np.uint8)),
+    ("numpy.core.multiarray", "scalar"): lambda dtype, content: _filled(content, dtype),
+    ("numpy.core.numeric", "_frombuffer"): _filled,  # how NumPy writes contiguous arrays since protocol 5
+    ("_codecs", "encode"): _encoded,
+    ("__builtin__", "bytes"): lambda: b"",  # how Python 3 writes no bytes for protocol 2
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):  # by C's, four bytes could ask for a memo of 32 GB
     def find_class(self, module: str, name: str) -> Any:
         made = _NAMES.get((module.replace("numpy._core", "numpy.core"), name))  # NumPy 2 moved it
         if made is None:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, and only numpy arrays are let in")
-        return made()
+        return made.__call__  # which a pickle can call and hand on, and not change

@@ -9,7 +9,9 @@ import sys
 from reconfig import ReconfigError
 
 _PORT_SECONDS = 5
+"""Within which a machine that is there accepts a connection."""
 _CLUSTER_SECONDS = 30
+"""Within which a cluster that is there lets a program in; it takes some seconds to import Ray."""
 _CONNECT = """
 import sys, ray
 try:

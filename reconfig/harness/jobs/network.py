@@ -14,7 +14,7 @@ from reconfig.harness.data.dataset import Dataset
 from reconfig.harness.experiment import Network
 from reconfig.harness.randomness import derived_seed
 
-_IDENTITY = "10-10-10"
+IDENTITY = "10-10-10"
 """The rule that changes nothing, with any number of stages: what gamma and a budget alone are applied to."""
 
 
@@ -35,7 +35,7 @@ def plan_network(network: Network, dataset: Dataset) -> reconfig.Plan:
     with torch.device("meta"):
         model = factories[network.factory](num_classes=dataset.classes)
     example = torch.zeros(1, *dataset.shape, device="meta")
-    rule = network.rule or _IDENTITY
+    rule = network.rule or IDENTITY
     return reconfig.plan(model, rule, gamma=network.gamma, budget=network.budget, example_input=example)
 
 

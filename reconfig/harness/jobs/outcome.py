@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconfig.harness import files
+from reconfig.harness import files, records
 from reconfig.harness.files import CheckpointError
 
 CHECKPOINTS = ("last", "best")
@@ -44,6 +44,6 @@ def read_outcome(folder: Path) -> Outcome:
         raise CheckpointError(f"{folder} is not finished (it has no outcome.json); end its run with --resume")
     remedy = "Remove it to have the network measured again"
     try:
-        return Outcome(**files.read_json(path, remedy))
-    except TypeError as error:
+        return records.read(Outcome, files.read_json(path, remedy))
+    except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is not of this version ({files.reason(error)}). {remedy}") from error

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from reconfig.harness.experiment import Setting
 
 _LIVE_SECONDS = 0.5
+"""Between two looks at the loss on a terminal: each waits for the device."""
 _PLAIN_SECONDS = 60.0
+"""Between two lines of a log within an epoch."""
+_SPEED_SECONDS = 600.0
+"""Over how long the speed is taken: an epoch's selection belongs to it."""
 
 
 class TrainingProgress:
@@ -26,13 +31,14 @@ class TrainingProgress:
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[now]}"),
+            TimeRemainingColumn(),
+            speed_estimate_period=_SPEED_SECONDS,
             console=console,
             disable=not console.is_terminal or console.quiet,
             transient=True,
         )
         self.task = self.bar.add_task(name, total=self.train.epochs, now="")
-        self.steps_done = 0
-        self.began = self.shown = time.monotonic()
+        self.shown = time.monotonic()
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -45,38 +51,35 @@ class TrainingProgress:
 
     def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
         """A step was made. Looks at ``loss`` only now and then, because that waits for the device."""
-        self.steps_done += 1
+        done = epoch + step / steps
+        self.bar.update(self.task, completed=done)  # the first only begins the clock, however far an earlier run came
         now = time.monotonic()
         if now - self.shown < (_PLAIN_SECONDS if self.bar.disable else _LIVE_SECONDS):
             return
         self.shown = now
-        done = epoch + step / steps
-        text = f"{self._place(epoch)}  step {step}/{steps}  loss {loss.item():.3f}  {self._pace(done, steps)}"
+        text = f"{self._epoch(epoch)}  step {step}/{steps}  loss {loss.item():.3f}{self._rate(steps)}"
         if self.bar.disable:
-            self.console.print(f"{self.name}  {text}")
+            self.console.print(f"{self.name}  {text}{self._left()}")
         else:
-            self.bar.update(self.task, completed=done, now=text)
+            self.bar.update(self.task, now=text)
 
     def epoch(self, row: dict[str, Any], steps: int) -> None:
         """An epoch of ``steps`` steps ended with the metrics ``row``."""
         self.console.print(
-            f"{self.name}  {self._place(row['epoch'] - 1)}  loss {row['loss']:.3f}"
+            f"{self.name}  {self._epoch(row['epoch'] - 1)}  loss {row['loss']:.3f}"
             f"  train robust {row['train_robust']:.1f} %"
             f"  {self.select} clean {row['clean']:.1f} %, PGD-20 {row['pgd20']:.1f} %"
-            f"  {self._pace(row['epoch'], steps)}"
+            f"{self._rate(steps)}{self._left()}"
         )
 
-    def _place(self, epoch: int) -> str:
+    def _epoch(self, epoch: int) -> str:
         return f"epoch {epoch + 1}/{self.train.epochs}"
 
-    def _pace(self, epochs_done: float, steps: int) -> str:
-        """Images a second and the time left, from the steps made since the start."""
-        rate = self.steps_done / (time.monotonic() - self.began)
-        left = (self.train.epochs - epochs_done) * steps / rate
-        return f"{rate * self.train.batch:,.0f} images/s  {_clock(left)} left"
+    def _rate(self, steps: int) -> str:
+        """Images a second, once two steps have been made."""
+        speed = self.bar.tasks[0].speed
+        return f"  {speed * steps * self.train.batch:,.0f} images/s" if speed else ""
 
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    def _left(self) -> str:
+        left = self.bar.tasks[0].time_remaining
+        return f"  {timedelta(seconds=round(left))} left" if left is not None else ""

@@ -11,10 +11,15 @@ from rich.console import Console
 
 import reconfig
 from reconfig.harness import files
-from reconfig.harness.data import dataset
+from reconfig.harness.data.dataset import load_dataset
 from reconfig.harness.jobs.job import Job, complete
 from reconfig.harness.machine import machine
 from reconfig.harness.options import SweepOptions
+
+_STORE = 100 * 2**20
+"""Bytes of Ray's object store here: no job hands images or weights over, all of them use files."""
+_RETRIES = 3
+"""How often a job is begun again whose worker was lost."""
 
 Finished = tuple[Job, str | None]
 """A job that ended, and what went wrong with it, if anything did."""
@@ -38,7 +43,7 @@ def on_ray(jobs: Sequence[Job], options: SweepOptions) -> Iterator[Finished]:
     cores = options.cpus or os.cpu_count() or 1
     if options.address is None and options.cpus_per_run > cores:
         raise RayError(f"cpus_per_run is {options.cpus_per_run}, but Ray may use {cores} cores here; lower it")
-    here = {"include_dashboard": False, "num_cpus": cores, "object_store_memory": 100 * 2**20}
+    here = {"include_dashboard": False, "num_cpus": cores, "object_store_memory": _STORE}
     where = {"address": options.address} if options.address is not None else here
     try:
         ray.init(**where, runtime_env=runtime, log_to_driver=False, logging_level="ERROR", configure_logging=False)
@@ -48,7 +53,7 @@ def on_ray(jobs: Sequence[Job], options: SweepOptions) -> Iterator[Finished]:
         if options.address is None and gpus > ray.cluster_resources().get("GPU", 0):
             raise RayError(f"gpus_per_run is {gpus:g}, but this machine has no GPU; leave --gpus-per-run out")
         # A worker that is lost (its machine went away) is tried again and goes on from its checkpoint.
-        task = ray.remote(num_cpus=options.cpus_per_run, num_gpus=gpus, max_retries=3)(work)
+        task = ray.remote(num_cpus=options.cpus_per_run, num_gpus=gpus, max_retries=_RETRIES)(work)
         running = {task.remote(each, options.save_every, options.cpus_per_run): each for each in jobs}
         while running:
             (done,), _ = ray.wait(list(running), num_returns=1)
@@ -81,7 +86,7 @@ def work(job: Job, save_every: float, threads: int) -> str | None:
     torch.set_num_threads(threads)
     try:
         computer = machine.start(job.setting.compute, "none", job.folder)
-        complete(job, dataset.load(job.setting.data), computer, Console(quiet=True), save_every)
+        complete(job, load_dataset(job.setting.data), computer, Console(quiet=True), save_every)
     except reconfig.ReconfigError as error:
         return str(error)
     return None

@@ -75,7 +75,9 @@ def begin(
     logs = out.resolve() / LOGS
     logs.mkdir(exist_ok=True)
     project, arguments, shown = _chosen(name, out.resolve().name, logs, resume)
-    plain = {key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in config.items()}
+    plain = {
+        field: value if isinstance(value, bool | int | float | str) else str(value) for field, value in config.items()
+    }
     try:
         accelerator.init_trackers(project, plain, {name: arguments})
         tracker = accelerator.get_tracker(name, unwrap=True)
@@ -111,9 +113,9 @@ def _chosen(name: str, run: str, logs: Path, resume: bool) -> tuple[str, dict[st
             wanted = {"dir": str(logs), "name": run, "id": _run_id(logs), "resume": "allow"}
             variables = {"id": "WANDB_RUN_ID"}
             arguments = {
-                key: value
-                for key, value in wanted.items()
-                if not os.environ.get(variables.get(key, f"WANDB_{key.upper()}"))
+                argument: value
+                for argument, value in wanted.items()
+                if not os.environ.get(variables.get(argument, f"WANDB_{argument.upper()}"))
             }
             return os.environ.get("WANDB_PROJECT") or _PROJECT, arguments, None  # it says itself where to look
         case "mlflow":

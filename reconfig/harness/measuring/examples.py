@@ -21,6 +21,7 @@ from reconfig.harness.randomness import generator
 
 NAME = "examples.safetensors"
 _MOST = 10
+"""Classes that are shown: as many images as a page is wide."""
 
 
 @dataclass(frozen=True)

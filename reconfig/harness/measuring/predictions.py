@@ -38,7 +38,7 @@ def predictions(
     """The class that ``model`` answers for each image of ``split``, [N], in every process.
 
     The images are attacked by ``adversary``, against ``source`` where that is given, and away from the labels of
-    ``split``. Starts depend on the seed, the batch size and the image's place in the split alone.
+    ``split``. Starts depend on the seed, the batch size and the position of the image in the split alone.
     """
     answers = torch.zeros_like(split.labels)
     for batch in batches(machine, split, setting, adversary):

@@ -73,28 +73,30 @@ def curves(histories: Mapping[str, Sequence[History]]) -> str:
     A ring marks the epoch with the best PGD-20 accuracy where there is one seed.
     """
     with _figure(len(_CURVES), 12, 2.9) as (figure, panels):
-        for axes, (key, title, unit) in zip(panels, _CURVES, strict=True):
+        for axes, (measure, title, unit) in zip(panels, _CURVES, strict=True):
             for number, (name, runs) in enumerate(histories.items()):
-                _curve(axes, key, name, runs, number)
+                _curve(axes, measure, name, runs, number)
             axes.set(title=title, xlabel="epoch", ylabel=unit)
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.xaxis.set_major_locator(
+                MaxNLocator(integer=True, min_n_ticks=1)
+            )  # two would be parts of an only epoch
             axes.ticklabel_format(axis="y", useOffset=False)  # a corner's "+2.224" is overlooked
         handles, names = panels[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside upper center", ncols=len(names))
         return _svg(figure)
 
 
-def _curve(axes: Axes, key: str, name: str, runs: Sequence[History], number: int) -> None:
+def _curve(axes: Axes, measure: str, name: str, runs: Sequence[History], number: int) -> None:
     epochs = [row["epoch"] for row in runs[0]]
-    found = np.array([[row[key] for row in run] for run in runs])
+    found = np.array([[row[measure] for row in run] for run in runs])
     colour = COLOURS[number % len(COLOURS)]
-    few = len(epochs) <= 20
+    few = len(epochs) <= 20  # markers of more would run into one another
     mean = found.mean(0)
     axes.plot(epochs, mean, "-" if number == 0 else "--", color=colour, label=name, lw=1.6,
               marker=_MARKERS[number] if few else None, ms=3.5)  # fmt: skip
     if len(runs) > 1:
         axes.fill_between(epochs, found.min(0), found.max(0), color=colour, alpha=0.15, lw=0)
-    elif key == "pgd20":
+    elif measure == "pgd20":
         best = int(mean.argmax())
         axes.plot(epochs[best], mean[best], "o", ms=9, mfc="none", mec=colour, mew=1.4)
 

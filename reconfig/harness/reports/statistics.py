@@ -52,12 +52,13 @@ def over_seeds(first: Sequence[float], second: Sequence[float]) -> Difference:
 
     Where every pair differs by the same amount the test is undefined, so there is no p.
     """
-    apart = np.subtract(second, first)
-    mean = float(apart.mean())
-    if len(apart) < 2 or np.ptp(apart) <= 1e-9 * np.abs(apart).max(initial=1.0):
+    gains = np.subtract(second, first)
+    mean = float(gains.mean())
+    rounding = 1e-9 * np.abs(gains).max(initial=1.0)
+    if len(gains) < 2 or np.ptp(gains) <= rounding:
         return Difference(mean, None, None)
     p = float(stats.ttest_rel(second, first).pvalue)
-    return Difference(mean, p, f"paired t-test over {len(apart)} seeds")
+    return Difference(mean, p, f"paired t-test over {len(gains)} seeds")
 
 
 def over_images(first: ArrayLike, second: ArrayLike) -> Difference:

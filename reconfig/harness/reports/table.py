@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 import rich.table
+from rich.console import Console
 
 from reconfig.harness.jobs.outcome import CHECKPOINTS
 
-_SCREEN, _PAGE = 140, 70
-"""How many characters fit in a line."""
+_SCREEN = 140
+"""Characters in a line of a log, which has no width of its own, and of a terminal that most people have."""
+_PAGE = 70
+"""Characters in a line of a paper's page."""
 _LATEX = {
     **{character: "\\" + character for character in "%&_#{}$"},
     "\\": r"\textbackslash{}",
@@ -112,12 +116,12 @@ class Table:
     def _latex_header(self) -> list[str]:
         """The titles in two lines: the measures over their checkpoints."""
         pairs = [_measure_and_checkpoint(title) for title in self.header]
-        above, rules, place = [], [], 1
+        above, rules, column = [], [], 1
         for title, group in groupby(pairs, key=lambda pair: pair[0]):
             width = len(list(group))
             above.append(f"\\multicolumn{{{width}}}{{c}}{{{_latex(title)}}}")
-            rules += [f"\\cmidrule(lr){{{place}-{place + width - 1}}}"] if title else []
-            place += width
+            rules += [f"\\cmidrule(lr){{{column}-{column + width - 1}}}"] if title else []
+            column += width
         return [" & ".join(above) + r" \\", *rules, " & ".join(_latex(below) for _, below in pairs) + r" \\"]
 
 
@@ -127,7 +131,7 @@ def _width(columns: Iterable[Sequence[str]]) -> int:
 
 
 def _measure_and_checkpoint(title: str) -> tuple[str, str]:
-    """A measure and its checkpoint; a title that names none stands in the second place."""
+    """A measure and its checkpoint; a title that names none is given as the second."""
     measure, _, checkpoint = title.rpartition(" ")
     return (measure, checkpoint) if checkpoint in CHECKPOINTS else ("", title)
 
@@ -139,3 +143,8 @@ def _latex_row(cells: Iterable[str]) -> str:
 def _latex(text: str) -> str:
     escaped = "".join(_LATEX.get(character, character) for character in text)
     return re.sub(r"^-(?=\d)", r"$-$", escaped)  # a number's sign, while the hyphens of a rule stay
+
+
+def console(quiet: bool = False) -> Console:
+    """Where a study prints: a terminal as wide as it is, a log in lines that hold a table."""
+    return Console(quiet=quiet, width=None if sys.stdout.isatty() else _SCREEN, highlight=False)

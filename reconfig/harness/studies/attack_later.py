@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from reconfig.harness import checkpoints, files, verdicts
-from reconfig.harness.data.dataset import Split, load
+from reconfig.harness.data.dataset import Split, load_dataset
 from reconfig.harness.experiment import Setting
 from reconfig.harness.files import CheckpointError, DataError
 from reconfig.harness.jobs.outcome import read_outcome
@@ -39,7 +39,7 @@ def run(options: AttackOptions) -> list[str]:
             raise CheckpointError(f"{path} is none of its run's checkpoints; give best.pt or last.pt")
     config = checkpoints.read_config(found[0])
     setting = checkpoints.read_setting(config)
-    dataset = load(replace(setting.data, path=options.data or setting.data.path))
+    dataset = load_dataset(replace(setting.data, path=options.data or setting.data.path))
     if dataset.fingerprint() != config["images"]:
         raise DataError(
             f"{dataset.name} holds other images than {options.path} was trained on; give theirs with --data"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum, auto
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.live import Live
@@ -14,6 +16,25 @@ from reconfig.harness.sweep import Sweep
 
 _SHOWN = 24
 """Rows of the live table: what a small terminal holds."""
+
+
+class Phase(Enum):
+    """What a job is doing."""
+
+    WAITING = auto()
+    RUNNING = auto()
+    FINISHED = auto()
+    FAILED = auto()
+
+
+class Standing(NamedTuple):
+    """Where a job stands."""
+
+    phase: Phase
+    text: str
+    """The same for people."""
+    robust: float = 0.0
+    """Its best PGD-20 accuracy in % so far: on selection images until it has been measured."""
 
 
 def watch(
@@ -33,34 +54,37 @@ def watch(
             done += 1
             if error is not None:
                 failed[each] = error
-            console.print(f"{done}/{len(everything)}  {each.name}  {_state(each, failed, sweep)[0]}", soft_wrap=True)
+            console.print(
+                f"{done}/{len(everything)}  {each.name}  {standing(each, failed, sweep).text}", soft_wrap=True
+            )
     return failed
 
 
 def board(everything: Sequence[Job], failed: Mapping[Job, str], sweep: Sweep) -> Table:
-    """What is running, and then the most robust of what is finished, as far as a screen holds."""
-    rows = [(each, *_state(each, failed, sweep)) for each in everything]
-    begun = [row for row in rows if row[2] is not None]
-    begun.sort(key=lambda row: (row[1].startswith(("finished", "failed")), -(row[2] or 0)))
-    finished = sum(row[1].startswith("finished") for row in rows)
+    """What is running, and then the most robust of what has ended, as far as a screen holds."""
+    rows = [(job, standing(job, failed, sweep)) for job in everything]
+    begun = [(job, where) for job, where in rows if where.phase is not Phase.WAITING]
+    begun.sort(key=lambda row: (row[1].phase is not Phase.RUNNING, -row[1].robust))
+    finished = sum(where.phase is Phase.FINISHED for _, where in rows)
     table = Table(title=f"{sweep.title}: {finished} of {len(rows)} finished, {len(failed)} failed")
     table.add_column("network")
     table.add_column("state")
     table.add_column("best PGD-20 (%)", justify="right")
-    for each, state, robust in begun[:_SHOWN]:
-        table.add_row(each.name, state, f"{robust:.2f}")
+    for job, where in begun[:_SHOWN]:
+        table.add_row(job.name, where.text, f"{where.robust:.2f}")
     return table
 
 
-def _state(each: Job, failed: Mapping[Job, str], sweep: Sweep) -> tuple[str, float | None]:
-    """Where a job stands, and its best PGD-20 accuracy so far: on selection images until it has been measured."""
-    if each in failed:
-        return f"failed: {failed[each]}", 0.0
-    outcome = each.outcome()
+def standing(job: Job, failed: Mapping[Job, str], sweep: Sweep) -> Standing:
+    """Where a job stands, by what it left in its folder."""
+    if job in failed:
+        return Standing(Phase.FAILED, f"failed: {failed[job]}")
+    outcome = job.outcome()
     if outcome is not None:
         robust = outcome.scores["best"]["pgd20"]
-        return f"finished, PGD-20 {robust:.2f} % in {outcome.seconds:,.0f} s", robust
-    rows = each.history()
-    if not rows and not (each.folder / "plan.json").exists():
-        return "waiting", None
-    return f"epoch {len(rows)}/{sweep.train.epochs}", max((row["pgd20"] for row in rows), default=0.0)
+        return Standing(Phase.FINISHED, f"finished, PGD-20 {robust:.2f} % in {outcome.seconds:,.0f} s", robust)
+    epochs = job.history()
+    if not epochs and not (job.folder / "plan.json").exists():
+        return Standing(Phase.WAITING, "waiting")
+    best = max((epoch["pgd20"] for epoch in epochs), default=0.0)
+    return Standing(Phase.RUNNING, f"epoch {len(epochs)}/{sweep.train.epochs}", best)

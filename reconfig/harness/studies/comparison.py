@@ -6,52 +6,67 @@ import shlex
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
-from reconfig.harness import files
-from reconfig.harness.data.dataset import load
+from reconfig.harness import files, records
+from reconfig.harness.data.dataset import load_dataset
 from reconfig.harness.data.division import divide
 from reconfig.harness.experiment import Experiment
 from reconfig.harness.jobs.job import complete, make_jobs
 from reconfig.harness.jobs.network import plan_network
 from reconfig.harness.machine import machine, trackers
-from reconfig.harness.options import Options
-from reconfig.harness.reports import page, results
+from reconfig.harness.options import SAVE_EVERY
+from reconfig.harness.reports import page, results, table as printing
 from reconfig.harness.studies import folder
 from reconfig.harness.training.checks import check_images
 
 
-def run(experiment: Experiment, options: Options) -> Path:
-    """Run ``experiment``; the path of the report. All is checked before anything is written.
+def run(
+    experiment: Experiment,
+    out: Path | str,
+    *,
+    resume: bool = False,
+    save_every: float = SAVE_EVERY,
+    tracker: str = "none",
+) -> Path:
+    """Train, attack and compare the networks of ``experiment``. All is checked before anything is written.
+
+    Args:
+        experiment: what to do.
+        out: folder for everything that is written.
+        resume: go on with what an earlier run of the same experiment left in ``out``.
+        save_every: seconds between checkpoints within an epoch.
+        tracker: a tracker of accelerate's that logs each epoch as well, such as tensorboard.
+
+    Returns:
+        The path of the report, an HTML page.
 
     Raises:
         ReconfigError: One of its subclasses, for data, networks, folders and checkpoints that cannot be used.
     """
-    out = options.out
-    folder.check(out, options.resume)
-    dataset = load(experiment.data)
+    out = Path(out)
+    folder.check(out, resume)
+    dataset = load_dataset(experiment.data)
     fingerprint = dataset.fingerprint()
     config = folder.config(experiment, fingerprint)
     folder.check_config(out, config)
     plans = {role: plan_network(network, dataset) for role, network in experiment.networks.items()}
     counts = divide(dataset, experiment).counts()
 
-    computer = machine.start(experiment.compute, options.tracker, out)
-    console = Console(quiet=not computer.main, width=None if sys.stdout.isatty() else 140, highlight=False)
+    computer = machine.start(experiment.compute, tracker, out)
+    console = printing.console(quiet=not computer.main)
     check_images(experiment.train, counts, computer.accelerator.num_processes)
     jobs = make_jobs(experiment.networks, experiment, out)
     in_turn = [job for pair in zip(*jobs.values(), strict=True) for job in pair]  # a seed is done before the next
     if computer.main:
         folder.prepare(out, config, [job.folder for job in in_turn])
     computer.accelerator.wait_for_everyone()
-    described = {name: value for name, value in folder.flat(config).items() if name != "data.path"}  # which may change
+    described = {name: value for name, value in records.flat(config).items() if name != "data.path"}  # which may change
     networks = [job.folder.relative_to(out).as_posix() for job in in_turn]
-    curves = trackers.begin(computer.accelerator, out, described, networks, options.resume)
+    curves = trackers.begin(computer.accelerator, out, described, networks, resume)
 
     if curves is not None:
         console.print(f"Curves: {curves}", soft_wrap=True)
     console.print(f"{dataset.name}: " + ", ".join(f"{count:,} for {use}" for use, count in counts.items()))
-    done = {job: complete(job, dataset, computer, console, options.save_every) for job in in_turn}
+    done = {job: complete(job, dataset, computer, console, save_every) for job in in_turn}
     outcomes = {role: [done[job] for job in of_role] for role, of_role in jobs.items()}
     data = {"name": dataset.name, "fingerprint": fingerprint, "classes": dataset.classes} | counts
     differences = results.differences(jobs.values(), outcomes.values())

@@ -2,7 +2,7 @@
 
 It holds:
     config.json              the experiment, and the fingerprint of its images
-    original/, variant/      a network each, see ``unit.complete``; with several seeds in seed-0/, seed-1/, ...
+    original/, variant/      a network each, see ``jobs.job.complete``; with several seeds in seed-0/, seed-1/, ...
     result.json, table.md, table.tex, report.html      the comparison
     logs/                    what the tracker writes
 A sweep's folder has a folder for each configuration, and results.csv and figure.svg as well.
@@ -10,15 +10,13 @@ A sweep's folder has a folder for each configuration, and results.csv and figure
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from reconfig import ReconfigError
-from reconfig.harness import files
-from reconfig.harness.experiment import Setting
+from reconfig.harness import files, records
+from reconfig.harness.experiment import Network, Setting
 
 
 class FolderError(ReconfigError):
@@ -47,11 +45,11 @@ def check(out: Path, resume: bool) -> None:
         raise FolderError(f"{out} holds {held[0]} but no config.json, so no run of this program; give another --out")
 
 
-def config(wanted: Setting, fingerprint: str) -> dict[str, Any]:
-    """What config.json holds: all that decides the result."""
-    fields = asdict(wanted) | {"images": fingerprint}
+def config(wanted: Setting, fingerprint: str, networks: Mapping[str, Network] | None = None) -> dict[str, Any]:
+    """What config.json holds: all that decides the result; ``networks`` are those of a sweep, by their folders."""
+    fields = records.plain(wanted) | {"images": fingerprint}
     fields.pop("paper", None)
-    return json.loads(json.dumps(fields, default=str))
+    return fields | {name: records.plain(network) for name, network in (networks or {}).items()}
 
 
 def check_config(out: Path, wanted: dict[str, Any]) -> None:
@@ -64,11 +62,11 @@ def check_config(out: Path, wanted: dict[str, Any]) -> None:
     path = out / "config.json"
     if not path.exists():
         return
-    began, now = flat(files.read_json(path, "Put back a copy, or give another --out")), flat(wanted)
+    began = files.read_json(path, "Put back a copy, or give another --out")
     changed = [
-        f"{name} was {began.get(name)} and is now {now.get(name)}"
-        for name in sorted(began.keys() | now.keys())
-        if began.get(name) != now.get(name) and name != "data.path"
+        f"{name} was {was} and is now {now}"
+        for name, was, now in records.differences(began, wanted)
+        if name != "data.path"
     ]
     if changed:
         raise FolderError(
@@ -85,11 +83,3 @@ def prepare(out: Path, wanted: dict[str, Any], folders: Iterable[Path]) -> None:
         files.write_json(out / "config.json", wanted)
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
-
-
-def flat(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested fields by their whole names, such as train.attack.steps."""
-    found: dict[str, Any] = {}
-    for name, value in fields.items():
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return found

@@ -188,7 +188,7 @@ def write(
         if path.exists():
             raise ExportError(f"{path} exists; give another folder, or another --name")
         path.parent.mkdir(parents=True, exist_ok=True)
-    state = {key: tensor.detach().cpu() for key, tensor in model.state_dict().items()}
+    state = {path: tensor.detach().cpu() for path, tensor in model.state_dict().items()}
     files.write(weights, lambda unfinished: torch.save(state, unfinished))
     files.write_json(about, dict(card))
     files.write_text(

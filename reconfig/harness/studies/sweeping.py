@@ -9,23 +9,22 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 
 import reconfig
 from reconfig.harness import files
-from reconfig.harness.data.dataset import Dataset, load
+from reconfig.harness.data.dataset import Dataset, load_dataset
 from reconfig.harness.data.division import divide
-from reconfig.harness.experiment import Network
 from reconfig.harness.jobs import cluster
 from reconfig.harness.jobs.job import Job, make_jobs
-from reconfig.harness.jobs.network import plan_network
+from reconfig.harness.jobs.network import IDENTITY, plan_network
 from reconfig.harness.jobs.ray_tasks import Finished, import_ray, on_ray
 from reconfig.harness.options import SweepOptions
-from reconfig.harness.reports import sweep_results
+from reconfig.harness.reports import sweep_results, table as printing
 from reconfig.harness.reports.sweep_results import Result
 from reconfig.harness.studies import folder
 from reconfig.harness.studies.board import watch
@@ -35,7 +34,6 @@ from reconfig.harness.training.checks import check_images
 Runner = Callable[[Sequence[Job], SweepOptions], Iterator[Finished]]
 """Does jobs, and says so as they end."""
 
-_BISECTIONS = 30
 _NAMED = 5
 """How many failures an error names; a bad setting would fail all the same way."""
 
@@ -53,7 +51,7 @@ def run(sweep: Sweep, options: SweepOptions, runner: Runner | None = None) -> Pa
     """
     out = options.out
     folder.check(out, options.resume)
-    dataset = load(sweep.data)
+    dataset = load_dataset(sweep.data)
     possible = _configurations(sweep, dataset)
     config = _config(sweep, possible, dataset)
     folder.check_config(out, config)
@@ -68,7 +66,7 @@ def run(sweep: Sweep, options: SweepOptions, runner: Runner | None = None) -> Pa
         cluster.check(options.address)
     folder.prepare(out, config, [job.folder for job in in_turn])
 
-    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    console = printing.console()
     console.print(
         f"{sweep.title}: {len(configurations)} configurations of {dataset.name}, times seeds: {sweep.seeds};"
         f" {len(in_turn) - len(waiting)} of {len(in_turn)} trainings finished before",
@@ -93,9 +91,9 @@ def run(sweep: Sweep, options: SweepOptions, runner: Runner | None = None) -> Pa
 
 def _config(sweep: Sweep, possible: Sequence[Configuration], dataset: Dataset) -> dict[str, Any]:
     """What config.json holds: the setting, and every network by the name of its folder. The limit may change later."""
-    fields = folder.config(sweep, dataset.fingerprint())
+    fields = folder.config(sweep, dataset.fingerprint(), {each.folder: each.network for each in possible})
     del fields["limit"]
-    return fields | {each.folder: asdict(each.network) for each in possible}
+    return fields
 
 
 def _configurations(sweep: Sweep, dataset: Dataset) -> tuple[Configuration, ...]:
@@ -108,41 +106,19 @@ def _configurations(sweep: Sweep, dataset: Dataset) -> tuple[Configuration, ...]
     return found
 
 
-def at_budget(configurations: Sequence[Configuration], of: str, dataset: Dataset) -> tuple[Configuration, ...]:
+def at_budget(
+    configurations: Sequence[Configuration], unit: Literal["params", "flops"], dataset: Dataset
+) -> tuple[Configuration, ...]:
     """The configurations with the parameters ("params") or multiply-adds ("flops") of the first.
 
     Raises:
-        ReconfigError: One of its subclasses, where one of them cannot be built or cannot meet the budget.
+        ReconfigError: One of its subclasses, where the first cannot be built.
     """
     first, *others = configurations
-    target = plan_network(first.network, dataset)
-    networks = [
-        replace(other.network, rule=other.network.rule or "10-10-10", budget=target.params)
-        if of == "params"
-        else _at_flops(other.network, target.flops, dataset)
-        for other in others
-    ]
+    plan = plan_network(first.network, dataset)
+    budget = (unit, {"params": plan.params, "flops": plan.flops}[unit])
+    networks = [replace(other.network, rule=other.network.rule or IDENTITY, budget=budget) for other in others]
     return (first, *(replace(other, network=network) for other, network in zip(others, networks, strict=True)))
-
-
-def _at_flops(network: Network, target: int, dataset: Dataset) -> Network:
-    """``network`` with the gamma whose multiply-adds come closest to ``target``; they never fall as gamma rises."""
-    network = replace(network, rule=network.rule or "10-10-10")
-
-    def flops(gamma: float) -> int:
-        return plan_network(replace(network, gamma=gamma), dataset).flops
-
-    low, high = 0.0, 1.0
-    while flops(high) < target:
-        low, high = high, 2 * high
-        if high > 64:
-            raise SweepError(f"{network.name} does not reach {target:,} multiply-adds at any gamma up to 64")
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if flops(middle) < target else (low, middle)
-        if high - low < 1e-4 * high:
-            break
-    return replace(network, gamma=min((low or high, high), key=lambda gamma: abs(flops(gamma) - target)))
 
 
 # -- what comes of it --------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""A running mean of the weights, which is measured and saved in their place."""
+"""A running mean of the weights, which is measured and saved instead of them."""
 
 from __future__ import annotations
 

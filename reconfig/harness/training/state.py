@@ -1,4 +1,4 @@
-"""Where a training stands, and who is told of it."""
+"""How far a training has come, and who watches it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Watcher(Protocol):
-    """Who is told how training goes."""
+    """Watches a training: shows its progress, for instance."""
 
     def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
         """``step`` of ``steps`` steps of ``epoch`` (from 0) are done, with this mean loss, on the device."""

@@ -132,14 +132,14 @@ class Training:
     def step(self, batch: Split, step: int) -> tuple[Tensor, Tensor]:
         """One step on a whole batch; the loss and the number of correct answers, over all processes."""
         machine, experiment, train = self.machine, self.experiment, self.experiment.train
-        key = (experiment.seed, self.state.epoch, step)
-        draws = generator(machine.device, "batch", *key)
+        when = (experiment.seed, self.state.epoch, step)
+        draws = generator(machine.device, "batch", *when)
         images = machine.floats(augment(batch.images, experiment.data.crop_padding, experiment.data.flip, draws))
         starts = [self.method.start(images, experiment.threat, draws)] if train.attack.random_start else []
         images, labels, *starts = (machine.share(tensor) for tensor in (images, batch.labels, *starts))
 
         # Dropout and drop path draw from the global generator.
-        torch.manual_seed(derived_seed("network", *key, machine.accelerator.process_index))
+        torch.manual_seed(derived_seed("network", *when, machine.accelerator.process_index))
         self.network.train()
         adversarial = self.attack(images, labels, *starts)
 

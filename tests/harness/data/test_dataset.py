@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from reconfig.harness.data.augmentation import as_floats, augment
-from reconfig.harness.data.dataset import Split, load, with_extra
+from reconfig.harness.data.dataset import Split, load_dataset, with_extra
 from reconfig.harness.data.division import hold_out
 from reconfig.harness.experiment import Data
 from reconfig.harness.files import DataError
@@ -74,7 +74,7 @@ LAYOUTS = {"parquet": parquet_folder, "batches": cifar_folder, "folders": image_
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_gives_the_same_tensors(layout: str, tmp_path: Path) -> None:
-    data = load(Data(str(LAYOUTS[layout](tmp_path))))
+    data = load_dataset(Data(str(LAYOUTS[layout](tmp_path))))
     assert data.classes == 4
     assert data.shape == (3, 32, 32)
     assert data.train.images.dtype == torch.uint8
@@ -89,7 +89,7 @@ def test_every_layout_gives_the_same_tensors(layout: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_limits_keep_the_first_images(layout: str, tmp_path: Path) -> None:
     folder = str(LAYOUTS[layout](tmp_path))
-    whole, part = load(Data(folder)), load(Data(folder, train_limit=5, test_limit=4))
+    whole, part = load_dataset(Data(folder)), load_dataset(Data(folder, train_limit=5, test_limit=4))
     assert (len(part.train), len(part.test)) == (5, 4)
     assert torch.equal(part.train.images, whole.train.images[:5])
     assert torch.equal(part.test.labels, whole.test.labels[:4])
@@ -97,7 +97,7 @@ def test_limits_keep_the_first_images(layout: str, tmp_path: Path) -> None:
 
 
 def test_image_folders_go_round_the_classes(tmp_path: Path) -> None:
-    data = load(Data(str(image_folder(tmp_path))))
+    data = load_dataset(Data(str(image_folder(tmp_path))))
     assert data.train.labels[:8].tolist() == [0, 1, 2, 3, 0, 1, 2, 3]
     assert torch.equal(data.train.images[1], torch.from_numpy(COLOURS[8]).permute(2, 0, 1))
 
@@ -105,47 +105,47 @@ def test_image_folders_go_round_the_classes(tmp_path: Path) -> None:
 def test_val_serves_as_test(tmp_path: Path) -> None:
     image_folder(tmp_path)
     (tmp_path / "test").rename(tmp_path / "val")
-    assert len(load(Data(str(tmp_path))).test) == 8
+    assert len(load_dataset(Data(str(tmp_path))).test) == 8
 
 
 def test_a_folder_inside_is_found(tmp_path: Path) -> None:
     parquet_folder(tmp_path / "plain_text")
-    assert len(load(Data(str(tmp_path))).train) == 32
+    assert len(load_dataset(Data(str(tmp_path))).train) == 32
 
 
 def test_hub_column_names(tmp_path: Path) -> None:
     images = [encoded(image) for image in COLOURS[:4]]
     for split in ("train", "test"):
         write_parquet(tmp_path / f"{split}-0.parquet", images, [0, 1, 2, 3], image="image", label="fine_label")
-    assert load(Data(str(tmp_path))).classes == 4
+    assert load_dataset(Data(str(tmp_path))).classes == 4
 
 
 def test_grey_images_become_colour_images(tmp_path: Path) -> None:
     images = [encoded(image[:, :, 0]) for image in COLOURS[:2]]
     for split in ("train", "test"):
         write_parquet(tmp_path / f"{split}-0.parquet", images, [0, 1])
-    pixels = load(Data(str(tmp_path))).train.images
+    pixels = load_dataset(Data(str(tmp_path))).train.images
     assert torch.equal(pixels[:, 0], torch.from_numpy(COLOURS[:2, :, :, 0]))
     assert torch.equal(pixels[:, 0], pixels[:, 2])
 
 
 def test_the_environment_names_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECONFIG_DATA", str(parquet_folder(tmp_path / "a")))
-    assert len(load(Data(None)).train) == 32
-    assert "digits" in load(Data("digits")).name  # the argument goes first
+    assert len(load_dataset(Data(None)).train) == 32
+    assert "digits" in load_dataset(Data("digits")).name  # the argument goes first
 
 
 def test_digits() -> None:
-    data = load(Data("digits"))
+    data = load_dataset(Data("digits"))
     assert (len(data.train), len(data.test), data.classes, data.shape) == (1438, 359, 10, (3, 32, 32))
     assert data.train.images.max() == 255
     assert data.train.labels.bincount().min() > 100
     assert data.test.labels.bincount().min() > 20
-    assert data.fingerprint() == load(Data("digits")).fingerprint()
+    assert data.fingerprint() == load_dataset(Data("digits")).fingerprint()
 
 
 def test_real_cifar(cifar_path: Path) -> None:
-    data = load(Data(str(cifar_path), train_limit=500, test_limit=100))
+    data = load_dataset(Data(str(cifar_path), train_limit=500, test_limit=100))
     assert (data.classes, data.shape) == (10, (3, 32, 32))
     assert data.train.labels.bincount().min() >= 20
     # The channel means of CIFAR-10 are 0.491, 0.482 and 0.447.
@@ -159,25 +159,25 @@ def test_real_cifar(cifar_path: Path) -> None:
 def test_no_data_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RECONFIG_DATA", raising=False)
     with pytest.raises(DataError, match=r"neither --data nor the environment variable RECONFIG_DATA") as error:
-        load(Data(None))
+        load_dataset(Data(None))
     assert "CIFAR10('data', download=True)" in str(error.value)
     assert "--data digits" in str(error.value)
 
 
 def test_a_path_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere does not exist\.\nGet CIFAR-10 with"):
-        load(Data(str(tmp_path / "nowhere")))
+        load_dataset(Data(str(tmp_path / "nowhere")))
 
 
 def test_a_path_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"file is a file, not a folder"):
-        load(Data(str(tmp_path / "file")))
+        load_dataset(Data(str(tmp_path / "file")))
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds no known data set\. Looked for: files train-\*\.parquet"):
-        load(Data(str(tmp_path)))
+        load_dataset(Data(str(tmp_path)))
 
 
 def damage(path: str, change: Callable[[Path], object]) -> Callable[[Path], object]:
@@ -277,7 +277,7 @@ PIXELS = np.zeros((4, 3072), np.uint8)
         ),
         (
             "batches",
-            damage(BATCH, lambda path: write_batch(path, {b"data": PIXELS, b"labels": ["cat"] * 4})),
+            damage(BATCH, lambda path: write_batch(path, {b"data": PIXELS, b"labels": np.array(["cat"] * 4)})),
             rf"{BATCH} holds labels that are no class numbers",
         ),
         ("folders", damage("test", shutil.rmtree), r"has no folder test or val beside train"),
@@ -304,7 +304,7 @@ def test_damage_is_named(layout: str, change: Callable[[Path], object], message:
     LAYOUTS[layout](tmp_path)
     change(tmp_path)
     with pytest.raises(DataError, match=message):
-        load(Data(str(tmp_path)))
+        load_dataset(Data(str(tmp_path)))
 
 
 @pytest.mark.parametrize("key", [b"data", b"labels", b"anything"])
@@ -314,7 +314,7 @@ def test_a_hostile_pickle_is_not_executed(key: bytes, tmp_path: Path, monkeypatc
     content = {b"data": PIXELS, b"labels": [0] * 4, key: Hostile()}
     write_batch(tmp_path / BATCH, content)
     with pytest.raises(DataError, match=r"data_batch_2 is damaged .* asks for .*, and only numpy arrays are let in"):
-        load(Data(str(tmp_path)))
+        load_dataset(Data(str(tmp_path)))
     assert not (tmp_path / "executed").exists()
     pickle.loads((tmp_path / BATCH).read_bytes())  # it would have been
     assert (tmp_path / "executed").exists()
@@ -408,14 +408,14 @@ EXTRA = {"parquet": extra_parquet, "npz": extra_npz, "pickle": extra_pickle}
 
 @pytest.mark.parametrize("kind", EXTRA)
 def test_extra_images(kind: str, tmp_path: Path) -> None:
-    data = load(Data(str(cifar_folder(tmp_path))))
+    data = load_dataset(Data(str(cifar_folder(tmp_path))))
     more = with_extra(data, str(EXTRA[kind](tmp_path / "more")))
     assert more.extra is not None
     assert torch.equal(more.extra.images, torch.from_numpy(COLOURS).permute(0, 3, 1, 2))
     assert more.extra.labels.tolist() == EXTRA_LABELS.tolist()
     assert more.extra.labels.dtype == torch.int64
     assert more.train is data.train
-    assert load(Data(str(tmp_path), extra=str(tmp_path / f"more.{kind}"))).fingerprint() == more.fingerprint()
+    assert load_dataset(Data(str(tmp_path), extra=str(tmp_path / f"more.{kind}"))).fingerprint() == more.fingerprint()
     assert more.fingerprint() != data.fingerprint()
     changed = EXTRA[kind](tmp_path / "changed", labels=EXTRA_LABELS[::-1])
     assert with_extra(data, str(changed)).fingerprint() != more.fingerprint()
@@ -443,13 +443,13 @@ def test_extra_images(kind: str, tmp_path: Path) -> None:
     ],
 )
 def test_extra_images_that_do_not_fit(make: Callable[[Path], Path], message: str, tmp_path: Path) -> None:
-    data = load(Data(str(cifar_folder(tmp_path))))
+    data = load_dataset(Data(str(cifar_folder(tmp_path))))
     with pytest.raises(DataError, match=message):
         with_extra(data, str(make(tmp_path)))
 
 
 def test_extra_files_that_are_something_else(tmp_path: Path) -> None:
-    data = load(Data(str(cifar_folder(tmp_path))))
+    data = load_dataset(Data(str(cifar_folder(tmp_path))))
     np.savez(tmp_path / "other.npz", pictures=COLOURS)
     with pytest.raises(DataError, match=r"other\.npz holds pictures; image and label are needed"):
         with_extra(data, str(tmp_path / "other.npz"))

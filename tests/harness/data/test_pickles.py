@@ -42,13 +42,20 @@ def test_arrays_come_back(protocol: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_plain_values_become_arrays(protocol: int, tmp_path: Path) -> None:
-    content = {b"labels": [3, 1], "names": [b"a", b"bc"], "scalars": [np.int64(2), np.int64(5)], "text": "x", "n": 4}
-    read = read_arrays(save(tmp_path / "a", content, protocol))
-    assert read["labels"].tolist() == [3, 1]
-    assert read["names"].tolist() == [b"a", b"bc"]
-    assert read["scalars"].tolist() == [2, 5]
-    assert (read["text"].item(), read["n"].item()) == ("x", 4)
+def test_lists_of_integers_become_arrays_and_the_rest_is_left_out(protocol: int, tmp_path: Path) -> None:
+    lists = {b"labels": [3, 1], "scalars": [np.int64(2), np.int64(5)], "none": []}
+    rest = {
+        "names": [b"a", b"bc"],
+        "text": "x",
+        "n": 4,
+        "deep": [[1, 2], [3]],
+        "parts": [0.5, 1],
+        "yes": [True],
+        "no": None,
+    }
+    read = read_arrays(save(tmp_path / "a", lists | rest, protocol))
+    assert {name: array.tolist() for name, array in read.items()} == {"labels": [3, 1], "scalars": [2, 5], "none": []}
+    assert read["labels"].dtype == np.int64
 
 
 def test_what_python_2_wrote(tmp_path: Path) -> None:
@@ -82,13 +89,10 @@ RECORDS = np.zeros(2, [("a", "i4"), ("b", "O")])
         ({"data": Call(os.mkdir, "executed")}, r"asks for posix\.mkdir, and only numpy arrays are let in"),
         ({"data": Call(eval, "open('executed', 'w')")}, r"asks for .*builtins.*\.eval, and only"),
         ({"data": Call(np.load, "executed")}, r"asks for numpy\.load, and only"),
-        ({"data": OBJECTS}, "entries of type 'O8', and only numbers and text are let in"),
-        ({"data": RECORDS}, "entries of type 'V12', and only numbers and text are let in"),
-        ({"data": Call(np.ndarray, (10**12,))}, "not callable"),
+        ({"data": OBJECTS}, "entries of type 'O8', not numbers or text"),
+        ({"data": RECORDS}, "entries of type 'V12', not numbers or text"),
+        ({"data": Call(np.ndarray, (10**12,))}, "takes 0 positional arguments"),
         ({"data": Path("a")}, r"asks for pathlib\.PosixPath"),
-        ({"data": {"a": 1}}, "data is no array of numbers or texts, but a dict"),
-        ({"data": None}, "data is no array of numbers or texts, but a NoneType"),
-        ({"data": [1, [2, 3]]}, "inhomogeneous"),
         ({3: ARRAYS["data"]}, "it holds 3 where a text is needed"),
         ([ARRAYS["data"]], "it holds a list, not a dictionary of arrays"),
     ],
@@ -105,20 +109,19 @@ def test_anything_else_is_refused(value: object, message: str, tmp_path: Path, m
 
 
 NDARRAY = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"
+RECORD_STATE = b"(K\x03X\x01\x00\x00\x00|NX\x01\x00\x00\x00aNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
 U1 = b"cnumpy\ndtype\nX\x02\x00\x00\x00u1\x89\x88\x87R"
 
 
 @pytest.mark.parametrize(
     ("program", "message"),
     [
-        (NDARRAY + b"(K\x01K\x09\x85" + U1 + b"\x89C\x03abctb", r"array of 9 bytes \[9\] with 3 bytes of content"),
-        (NDARRAY + b"(K\x01J\xff\xff\xff\xff\x85" + U1 + b"\x89C\x03abctb", r"array of shape \(-1,\)"),
-        (NDARRAY + b"(K\x01K\x01\x85" + U1 + b"\x89]tb", "content is not plain bytes"),
-        (U1 + b"(K\x03X\x01\x00\x00\x00|NX\x01\x00\x00\x00aNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb", "records"),
+        (NDARRAY + b"(K\x01K\x09\x85" + U1 + b"\x89C\x03abctb", r"cannot reshape array of size 3 into shape \(9,\)"),
+        (NDARRAY + b"(K\x01K\x01\x85" + U1 + b"\x89]tb", "a bytes-like object is required, not 'list'"),
         # BUILD on what a name stands for, to change what later pickles get.
-        (b"cnumpy\ndtype\n}X\x01\x00\x00\x00aK\x01sb", "asks to change what a name stands for"),
-        (b"cnumpy\ndtype\nN}X\x08\x00\x00\x00__call__K\x01s\x86b", "asks to change what a name stands for"),
-        (b"cnumpy\ndtype\n)\x81", "NEWOBJ"),
+        (b"cnumpy\ndtype\n}X\x01\x00\x00\x00aK\x01sb", "no attribute '__dict__'"),
+        (b"cnumpy\ndtype\nN}X\x08\x00\x00\x00__call__K\x01s\x86b", "read-only"),
+        (b"cnumpy\ndtype\n)\x81", "not a type object"),
         (b"c_codecs\nencode\nX\x01\x00\x00\x00aX\x05\x00\x00\x00rot13\x86R", "asks for the encoding 'rot13'"),
         (b"\x82\x01", "unregistered extension code"),
         (b"X\x01\x00\x00\x00aQ", "persistent"),
@@ -134,10 +137,37 @@ def test_a_pickle_written_by_hand_is_refused(program: bytes, message: str, tmp_p
 def test_truncation_is_named(left: int, tmp_path: Path) -> None:
     path = save(tmp_path / "a", ARRAYS)
     path.write_bytes(path.read_bytes()[:left])
-    with pytest.raises(DataError, match=r"a is damaged or no pickle of arrays: .*(truncated|Ran out of input)"):
+    with pytest.raises(
+        DataError,
+        match=r"a is damaged or no pickle of arrays: .*(truncated|exhausted)",
+    ):
         read_arrays(path)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere is missing"):
         read_arrays(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("program", "found"),
+    [
+        # A type of entries that says it were a record of objects, and a shape that says nothing.
+        (NDARRAY + b"(K\x01J\xff\xff\xff\xff\x85" + U1 + RECORD_STATE + b"\x89C\x03abctb", [97, 98, 99]),
+        # A place in the memo beyond two thousand million, for which C's unpickler reserves as many pointers.
+        (b"]r\xff\xff\xff\x7fK\x07a", [7]),
+        (b"]r\xff\xff\xff\xffK\x07a", [7]),
+    ],
+)
+def test_what_a_pickle_says_of_memory_is_not_believed(program: bytes, found: list[int], tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"\x80\x03}X\x04\x00\x00\x00data" + program + b"s.")
+    array = read_arrays(tmp_path / "a")["data"]
+    assert array.tolist() == found
+    assert array.dtype in (np.uint8, np.int64)
+
+
+def test_lists_within_lists_are_not_unfolded(tmp_path: Path) -> None:
+    nested: list[object] = [0]
+    for _ in range(40):  # 10 ** 40 numbers, in a few hundred bytes
+        nested = [nested] * 10
+    assert read_arrays(save(tmp_path / "a", {"data": nested})) == {}

@@ -20,7 +20,7 @@ from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.nn.parallel import DistributedDataParallel
 
 import reconfig.zoo
-from reconfig.harness.data.dataset import Split, load
+from reconfig.harness.data.dataset import Split, load_dataset
 from reconfig.harness.data.division import hold_out
 from reconfig.harness.experiment import Attack, Compute, Data, Evaluate, Setting, Train, WeightPerturbation
 from reconfig.harness.machine import machine
@@ -59,7 +59,7 @@ def small() -> tuple[Setting, nn.Module, Split, Split]:
 def digits(seed: int = 0) -> tuple[Setting, nn.Module, Split, Split]:
     """A narrow VGG-11 on scikit-learn's digits by the paper's method: 3 epochs of 21 steps."""
     train = Train(epochs=3, batch=64, lr=0.05, attack=Attack(steps=3, step=Fraction(1, 2)))
-    dataset = load(Data("digits"))
+    dataset = load_dataset(Data("digits"))
     setting = replace(
         EXPERIMENT, train=train, data=Data(flip=False, crop_padding=2), evaluate=Evaluate(batch=100), seed=seed
     )

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
@@ -15,7 +16,7 @@ from benchmarks import attack
 from reconfig import ReconfigError
 from reconfig.harness import checkpoints, files, verdicts
 from reconfig.harness.attacks import autoattack
-from reconfig.harness.data.dataset import Dataset, load
+from reconfig.harness.data.dataset import Dataset, load_dataset
 from reconfig.harness.experiment import Compute, Data, Evaluate, Experiment, Network
 from reconfig.harness.files import CheckpointError
 from reconfig.harness.jobs.network import build_network, plan_network
@@ -41,7 +42,7 @@ def _fresh_accelerate() -> None:
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    return load(Data("digits", train_limit=40, test_limit=20))
+    return load_dataset(Data("digits", train_limit=40, test_limit=20))
 
 
 @pytest.fixture
@@ -145,7 +146,9 @@ def test_networks_come_back_with_their_weights_and_shape(run: Path, dataset: Dat
         for checkpoint in ("best", "last"):
             path = run / place / f"{checkpoint}.pt"
             saved = files.load_checkpoint(path)["model"]
-            loaded = checkpoints.load_network(path, dataset.classes).state_dict()
+            network = checkpoints.load_network(path, dataset.classes)
+            assert not network.training
+            loaded = network.state_dict()
             assert all(torch.equal(loaded[name], value) for name, value in saved.items())
             assert loaded.keys() == saved.keys()
 
@@ -203,10 +206,29 @@ def test_other_images_are_refused(run: Path) -> None:
         attack_later.run(options(run, "fgsm"))
 
 
+def test_a_run_on_extra_images_is_attacked_as_well(run: Path, tmp_path: Path) -> None:
+    extra = tmp_path / "more.npz"
+    np.savez(extra, image=np.zeros((4, 32, 32, 3), np.uint8), label=np.arange(4))
+    data = replace(EXPERIMENT.data, extra=str(extra))
+    config = folder.config(replace(EXPERIMENT, data=data), load_dataset(data).fingerprint())
+    files.write_json(run / "config.json", config)
+    assert attack_later.run(options(run / "original" / "best.pt", "fgsm"))[0].startswith(f"{run}/original/best: fgsm")
+
+
 def test_a_config_of_another_version_is_refused() -> None:
     config = folder.config(replace(EXPERIMENT), "fingerprint")
-    del config["threat"]["eps"]
-    with pytest.raises(CheckpointError, match=r"config.json is not of this version: 'eps'"):
+    assert checkpoints.read_setting(config).threat == EXPERIMENT.threat
+    for change, message in [
+        ({"threat": {"norm": "linf"}}, r"threat\.eps is None"),
+        ({"threat": config["threat"] | {"radius": "8/255"}}, r"threat\.radius is 8/255"),
+        ({"seed": "3"}, "seed is 3"),
+        ({"seeds": None}, "int"),
+        ({"train": None}, "train|NoneType"),
+    ]:
+        with pytest.raises(CheckpointError, match=f"config.json is not of this version: .*{message}"):
+            checkpoints.read_setting(config | change)
+    del config["threat"]
+    with pytest.raises(CheckpointError, match=r"config\.json is not of this version: 'threat'"):
         checkpoints.read_setting(config)
 
 

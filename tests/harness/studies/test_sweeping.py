@@ -33,7 +33,7 @@ from recipes.sweeps import (
 )
 from reconfig import zoo
 from reconfig.harness import files
-from reconfig.harness.data.dataset import load
+from reconfig.harness.data.dataset import load_dataset
 from reconfig.harness.experiment import Attack, Compute, Data, Evaluate, Network, Train
 from reconfig.harness.jobs import cluster, ray_tasks
 from reconfig.harness.jobs.cluster import ClusterError
@@ -179,7 +179,7 @@ def test_values_that_make_no_sense_are_refused(make: object, message: str) -> No
 
 @pytest.mark.parametrize(("of", "tolerance"), [("params", 0.002), ("flops", 0.03)])
 def test_a_comparison_gives_everybody_what_the_first_has(of: str, tolerance: float) -> None:
-    dataset = load(SETTING["data"])
+    dataset = load_dataset(SETTING["data"])
     compare = Compare(variants=("vgg11 gamma=0.25", "vgg11 10-10-4", "vgg13"), budget="none")
     first, *others = sweeping.at_budget(tuple(compare.configurations()), of, dataset)
     target = getattr(plan_network(first.network, dataset), of)
