@@ -9,6 +9,7 @@ from torch import nn
 from reconfig.planning.budget import Budget
 from reconfig.planning.make import Example, make_plan
 from reconfig.planning.measured import Counted, count_stages
+from reconfig.planning.outputs import Outputs
 from reconfig.planning.plan import Plan
 from reconfig.planning.reading import read_model
 from reconfig.rule import Rule
@@ -25,6 +26,7 @@ def apply(
     example_input: Example | None = None,
     weights: str = "fresh",
     stages: Mapping[str, int] | None = None,
+    outputs: Outputs = "keep",
     strict: bool = False,
 ) -> nn.Module:
     """The -R variant of ``model``: ``plan(model, ...).apply(model)``; takes and raises what ``plan`` does.
@@ -52,6 +54,7 @@ def apply(
         example_input=example_input,
         weights=weights,
         stages=stages,
+        outputs=outputs,
         strict=strict,
     ).apply(model)
 
@@ -65,6 +68,7 @@ def plan(
     example_input: Example | None = None,
     weights: str = "fresh",
     stages: Mapping[str, int] | None = None,
+    outputs: Outputs = "keep",
     strict: bool = False,
 ) -> Plan:
     """What ``apply`` would change, without allocating a weight.
@@ -99,6 +103,9 @@ def plan(
             (LayerNorm, GroupNorm) unless every channel is copied equally often.
         stages: stage numbers (1 for the first) by module name or pattern, e.g. ``{"layer1": 1, "layer2": 2}``, where
             what ``reconfig.stages`` finds is not what is wanted.
+        outputs: what becomes of feature maps that the model returns (of a backbone): "keep" leaves their channels as
+            they are and lists them in ``plan.frozen``, "scale" scales them like any other. Class scores stay, and so
+            do the channels that the last layer makes for the output alone (an image, a map of classes).
         strict: raise where a width that the rule asks to scale has to stay as it is.
 
     Raises:
@@ -119,6 +126,7 @@ def plan(
         example_input=example_input,
         weights=weights,
         stages=stages,
+        outputs=outputs,
         strict=strict,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reconfig.errors import VerifyError
@@ -39,10 +39,13 @@ class Agreement:
     kept: dict[int, Reason]
 
 
-def agree(reading: Reading, rule: Rule, gamma: float, target: Target | None, counts: Counts) -> Agreement:
+def agree(
+    reading: Reading, rule: Rule, gamma: float, target: Target | None, counts: Counts, kept: Mapping[int, Reason]
+) -> Agreement:
     """The sizes that ``rule`` gives to the widths of a model, and that its rewritten skeleton was seen to follow.
 
-    Every round either finds numbers that modules keep and that must follow, or keeps further widths; so it ends.
+    ``kept`` are the widths that keep their size whatever the rule. Every round either finds numbers that modules keep
+    and that must follow, or keeps further widths; so it ends.
     ``reading.skeleton`` has the new shapes afterwards.
 
     Raises:
@@ -50,7 +53,7 @@ def agree(reading: Reading, rule: Rule, gamma: float, target: Target | None, cou
         VerifyError: where a call differs from the plan and no width or number explains it.
     """
     structure = reading.structure
-    repairs = _Repairs(reading)
+    repairs = _Repairs(reading, kept)
     while True:
         scaling = Scaling(reading, rule, repairs.kept)
         sizes: Sizes = scaling(gamma)
@@ -86,8 +89,8 @@ class _Repairs:
         made: the numbers that turned out to follow a width.
     """
 
-    def __init__(self, reading: Reading) -> None:
-        self.kept = reading.kept()
+    def __init__(self, reading: Reading, kept: Mapping[int, Reason]) -> None:
+        self.kept = dict(kept)
         self.made: list[Attribute] = []
         self._reading = reading
         self._wrong: set[Attribute] = set()

@@ -109,7 +109,10 @@ def _repeatable(model: nn.Module, capture: Capture, stage: Stage) -> list[str]:
     for path in stage.blocks:
         container, leaf = _split(path)
         calls = [call for call in capture.module_calls if call.path == path]
-        same = all(len(call.inputs) == 1 and call.inputs == call.outputs for call in calls)
+        same = all(
+            len(call.inputs) == len(call.outputs) == 1 and call.inputs[0].shape == call.outputs[0].shape
+            for call in calls
+        )
         if _is_container(model, container):
             found += [path] if same or stage.dense else []
         elif same and re.search(r"\d$", leaf):

@@ -12,7 +12,9 @@ from reconfig.planning.agree import agree
 from reconfig.planning.budget import Budget, read_budget
 from reconfig.planning.counts import Counts
 from reconfig.planning.depth import DenseEdit, dense_changes, depth_edits
+from reconfig.planning.outputs import Outputs, check_outputs, kept_widths
 from reconfig.planning.plan import Plan
+from reconfig.planning.published import published_edits
 from reconfig.planning.reading import Reading, read_model, read_probe
 from reconfig.planning.summary import changing_channels, frozen_widths, stage_plans
 from reconfig.rewrite.depth import DepthEdit, edit_depth, origin, within
@@ -36,12 +38,14 @@ def make_plan(
     example_input: Example | None,
     weights: str,
     stages: Mapping[str, int] | None,
+    outputs: Outputs,
     strict: bool,
 ) -> Plan:
     """What ``rule`` changes in ``model``; see ``reconfig.plan``."""
     check_model(model)
     parsed, gamma = Rule.parse(rule), check_gamma(gamma)
     check_weights(weights)
+    check_outputs(outputs)
     if budget is not None and gamma != 1.0:
         raise BudgetError(f"gamma={gamma:g} and budget={budget!r}: a budget solves for gamma, so give one of the two")
     original = read_model(model, example_input, stages)
@@ -53,7 +57,8 @@ def make_plan(
     target = None
     if budget is not None:
         target = read_budget(budget, {"params": params_before, "flops": flops_before})
-    result = agree(edited, parsed, gamma, target, counts)
+    result = agree(edited, parsed, gamma, target, counts, kept_widths(edited, outputs))
+    attributes = numbers + result.attributes
     plan = Plan(
         model=type(model).__name__,
         rule=str(parsed),
@@ -70,7 +75,7 @@ def make_plan(
         before=before,
         after=result.shapes,
         depth=edits,
-        attributes=numbers + result.attributes,
+        attributes=attributes + published_edits(edited, result.sizes, attributes, other_depth=bool(edits)),
         inputs=tuple((tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")) for tensor in original.inputs),
         channels=changing_channels(edited.structure, result.sizes),
         device=original.inputs[0].device.type,
@@ -80,7 +85,8 @@ def make_plan(
         raise FrozenError(
             f"{len(plan.frozen)} widths cannot be scaled, the first in stage {first.stage} "
             f"({', '.join(first.layers[:3])}): {first.reason}; "
-            "strict=False keeps them as they are"
+            + (f"{first.remedy}, or " if first.remedy else "")
+            + "strict=False keeps them as they are"
         )
     return plan
 

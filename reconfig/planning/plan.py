@@ -20,7 +20,7 @@ from reconfig.planning.records import RECORDS, UNREADABLE
 from reconfig.rewrite.depth import DepthEdit, edit_depth
 from reconfig.rewrite.fresh import reset_own
 from reconfig.rewrite.inherit import Channels
-from reconfig.rewrite.surgery import AttributeEdit, materialise, resize
+from reconfig.rewrite.surgery import AttributeEdit, kept_at, materialise, resize
 from reconfig.rewrite.verify import check_trains
 from reconfig.rewrite.weights import WEIGHTS
 from reconfig.trace.example import check_model
@@ -65,6 +65,7 @@ class Frozen:
         width: its channel count.
         kind: why it cannot be scaled soundly, for programs.
         reason: the same for people, with the line of code.
+        remedy: what a user can do so that it scales, as an order ("write ..."); "" where nothing is known.
     """
 
     stage: int
@@ -72,6 +73,11 @@ class Frozen:
     width: int
     kind: FrozenKind
     reason: str
+    remedy: str
+
+    def __str__(self) -> str:
+        why = f"{self.reason}; {self.remedy}" if self.remedy else self.reason
+        return f"frozen at {self.width} in stage {self.stage} ({listed(self.layers)}): {why}"
 
 
 @dataclass(frozen=True)
@@ -137,10 +143,7 @@ class Plan:
         if self.budget is not None:
             reached = self.params if self.budget_of == "params" else self.flops
             lines.append(f"budget {self.budget:,} {self.budget_of}: met to {(reached / self.budget - 1):+.3%}")
-        lines += [
-            f"frozen at {item.width} in stage {item.stage} ({listed(item.layers)}): {item.reason}"
-            for item in self.frozen
-        ]
+        lines += map(str, self.frozen)
         return "\n".join(lines)
 
     def svg(self) -> str:
@@ -187,6 +190,7 @@ class Plan:
         self._check_fits(check_model(model))
         result = make_skeleton(model, self.device)
         edit_depth(result, self.depth)
+        self._check_keeps(result)
         resize(result, self.after, self.attributes)
         self._check_trains(result, model)
         with preserved_rng(), torch.inference_mode(False):  # tensors made in inference mode could not train
@@ -231,6 +235,17 @@ class Plan:
                     f"{shapes.get(name, 'missing')} in the model and {self.before.get(name, 'missing')} in the plan; "
                     "make a plan for this model with reconfig.plan(model, ...)"
                 )
+
+    def _check_keeps(self, result: nn.Module) -> None:
+        for edit in self.attributes:
+            try:
+                kept_at(result.get_submodule(edit.path), edit.name)
+            except (LookupError, AttributeError, ValueError) as error:
+                raise PlanError(
+                    f"this plan was made for another class of the name {self.model}: it changes {edit.name!r} of "
+                    f"{edit.path or 'the model itself'}, which this one does not keep; "
+                    "make a plan for this model with reconfig.plan(model, ...)"
+                ) from error
 
     def _check_trains(self, result: nn.Module, model: nn.Module) -> None:
         inputs = self._example()

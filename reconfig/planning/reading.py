@@ -12,7 +12,6 @@ from reconfig.trace.example import Probe, probe
 from reconfig.trace.skeleton import tensors_of
 from reconfig.widths.algebra import Dims, parts
 from reconfig.widths.propagate import propagate
-from reconfig.widths.reasons import HEAD, Reason
 from reconfig.widths.structure import Structure
 
 
@@ -31,10 +30,6 @@ class Reading:
     inputs: tuple[Tensor, ...]
     structure: Structure
     placement: Placement
-
-    def kept(self) -> dict[int, Reason]:
-        """The widths that keep their size, and why."""
-        return dict.fromkeys(sorted(self.placement.head), HEAD) | self.structure.widths.frozen
 
     def made_by(self, width: int) -> list[str]:
         """Module names of the layers whose output has this width in it."""

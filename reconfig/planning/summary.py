@@ -14,7 +14,7 @@ from reconfig.rule import Rule
 from reconfig.widths.reasons import FrozenKind, Reason
 from reconfig.widths.structure import Sizes, Structure
 
-_NATURAL = (FrozenKind.INPUT, FrozenKind.OUTPUT, FrozenKind.HEAD)  # what no rule asks to scale
+_NATURAL = (FrozenKind.INPUT, FrozenKind.HEAD)  # what no rule asks to scale
 
 
 def frozen_widths(reading: Reading, rule: Rule, result: Agreement) -> tuple[Frozen, ...]:
@@ -37,7 +37,7 @@ def frozen_widths(reading: Reading, rule: Rule, result: Agreement) -> tuple[Froz
                 layers = [path for path in reading.made_by(width) if path in placement.stages[stage].layers]
                 found.setdefault((stage, sizes[width], reason), []).extend(layers)
     return tuple(
-        Frozen(stage + 1, tuple(dict.fromkeys(layers)), size, reason.kind, reason.text)
+        Frozen(stage + 1, tuple(dict.fromkeys(layers)), size, reason.kind, reason.text, reason.remedy)
         for (stage, size, reason), layers in found.items()
     )
 

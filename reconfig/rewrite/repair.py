@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from reconfig.rewrite.remedy import remedy
 from reconfig.rewrite.surgery import holds
 from reconfig.rewrite.verify import Lengths, Mismatch, changes_at, numbers_in
 from reconfig.trace.record import Capture
@@ -52,4 +53,5 @@ def literal_reason(mismatch: Mismatch) -> Reason:
     """Why the widths at a mismatch have to stay."""
     numbers = sorted({old for old, _ in mismatch.changes} & numbers_in(mismatch.node))
     what = f"the number {numbers[0]} written in the code" if numbers else "sizes that do not follow the widths"
-    return Reason(FrozenKind.LITERAL, f"{what}: {describe(mismatch.node)}")
+    order = remedy(mismatch.node, numbers[0] if numbers else None)
+    return Reason(FrozenKind.LITERAL, f"{what}: {describe(mismatch.node)}", order)

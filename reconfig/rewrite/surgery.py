@@ -22,7 +22,14 @@ Kept = int | tuple[Any, ...]
 
 @dataclass(frozen=True)
 class AttributeEdit:
-    """A number that a module keeps about its widths, and its new value."""
+    """A number that a module keeps about its widths, and its new value.
+
+    Attributes:
+        path: module name of the module that keeps it.
+        name: the attribute's name, with the keys that lead on from it where it is inside something
+            (``feature_info.4.num_chs``).
+        old, new: its values.
+    """
 
     path: str
     name: str
@@ -72,8 +79,38 @@ def resize(model: nn.Module, shapes: Mapping[str, Shape], attributes: Sequence[A
 def set_numbers(model: nn.Module, numbers: Mapping[tuple[str, str], Any]) -> None:
     """Give attributes, by module and name, these values; what is a list stays one."""
     for (path, name), value in numbers.items():
-        module = model.get_submodule(path)
-        setattr(module, name, list(value) if isinstance(getattr(module, name), list) else value)
+        holder, key = _holder(model.get_submodule(path), name)
+        new = list(value) if isinstance(_entry(holder, key), list) else value
+        if isinstance(holder, dict):
+            holder[key] = new
+        elif isinstance(holder, list):
+            holder[int(key)] = new
+        else:
+            setattr(holder, key, new)
+
+
+def kept_at(module: nn.Module, name: str) -> Any:
+    """What a module keeps under this name, which may lead on by keys, as that of an ``AttributeEdit``.
+
+    Raises:
+        LookupError, AttributeError: where there is nothing of this name.
+    """
+    return _entry(*_holder(module, name))
+
+
+def _holder(module: nn.Module, name: str) -> tuple[Any, str]:
+    """What holds the value of this name, and the last key to it."""
+    *way, last = name.split(".")
+    holder: Any = module
+    for key in way:
+        holder = _entry(holder, key)
+    return holder, last
+
+
+def _entry(holder: Any, key: str) -> Any:
+    if isinstance(holder, dict):
+        return holder[key]
+    return holder[int(key)] if isinstance(holder, list | tuple) else getattr(holder, key)
 
 
 def attribute_edits(

@@ -10,10 +10,10 @@ from __future__ import annotations
 import operator
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
@@ -27,7 +27,16 @@ _TORCH_FOLDER = os.path.dirname(torch.__file__) + os.sep
 _OWN_FOLDER = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _OWN_NETWORKS = os.path.join(_OWN_FOLDER, "zoo") + os.sep
 
+_FEATURES = "forward_features"  # timm's name for the part of a forward that ends where the head begins
+
 Shape = tuple[int, ...]
+
+
+class Passed(NamedTuple):
+    """A tensor that a module takes or gives: its shape, and the node that made it (None for what no node is known)."""
+
+    shape: Shape
+    node: fx.Node | None
 
 
 @dataclass(frozen=True)
@@ -37,8 +46,8 @@ class ModuleCall:
     path: str
     start: int
     stop: int
-    inputs: tuple[Shape, ...]
-    outputs: tuple[Shape, ...]
+    inputs: tuple[Passed, ...]
+    outputs: tuple[Passed, ...]
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,7 @@ class Capture:
     ``nodes`` holds the torch calls, parameters and inputs in the order in which they were first used. A node's
     ``meta`` has ``shape`` (or a nested tuple of shapes), ``path`` (the module whose forward made the call) and
     ``source`` (file, line).
+    ``features`` has, by module, what a ``forward_features`` returned that the module's forward called.
     ``output`` is what the model returned, tensors replaced by nodes; ``inputs`` and ``training`` say on what and how
     it ran. ``error`` is set where the forward raised; the call that raised is then the last node, and its ``shape`` is
     None.
@@ -56,6 +66,7 @@ class Capture:
     graph: fx.Graph
     nodes: tuple[fx.Node, ...]
     module_calls: tuple[ModuleCall, ...]
+    features: Mapping[str, tuple[Passed, ...]]
     output: Any
     inputs: tuple[Tensor, ...]
     training: bool
@@ -93,7 +104,7 @@ class _Open:
 
     path: str
     start: int
-    inputs: tuple[Shape, ...]
+    inputs: tuple[Passed, ...]
 
 
 class _Recorder(CallWatcher):
@@ -105,6 +116,7 @@ class _Recorder(CallWatcher):
         self.graph = fx.Graph()
         self.nodes: list[fx.Node] = []
         self.module_calls: list[ModuleCall] = []
+        self.features: dict[str, tuple[Passed, ...]] = {}
         self._names = {id(tensor): name for name, tensor in tensors_of(model)}
         self._known: dict[int, fx.Node] = {}
         self._alive: list[Tensor] = []  # an id is only an identity while its tensor lives
@@ -158,35 +170,58 @@ class _Recorder(CallWatcher):
         paths = {module: path for path, module in modules_of(model).items()}
 
         def enter(module: nn.Module, args: Any) -> None:
-            self._stack.append(_Open(paths[module], len(self.nodes), self._shapes(args)))
+            self._stack.append(_Open(paths[module], len(self.nodes), self._passed(args)))
 
         def leave(module: nn.Module, args: Any, output: Any) -> None:
             opened = self._stack.pop()
             self.module_calls.append(
-                ModuleCall(opened.path, opened.start, len(self.nodes), opened.inputs, self._shapes(output))
+                ModuleCall(opened.path, opened.start, len(self.nodes), opened.inputs, self._passed(output))
             )
 
         handles = []
         for module in paths:
             handles.append(module.register_forward_pre_hook(enter, prepend=True))
             handles.append(module.register_forward_hook(leave))
+        # What a caller put in the method's place stays there, unseen.
+        noted = [module for module in paths if hasattr(type(module), _FEATURES) and _FEATURES not in vars(module)]
+        for module in noted:
+            vars(module)[_FEATURES] = self._noting_features(paths[module], getattr(module, _FEATURES))
         try:
             yield
         finally:
+            for module in noted:
+                del vars(module)[_FEATURES]
             for handle in handles:
                 handle.remove()
 
-    def _shapes(self, value: Any) -> tuple[Shape, ...]:
-        """The shapes of the tensors in ``value``, flat, in order."""
-        return tuple([self._shape(tensor) for tensor in leaves(value, Tensor)])
+    def _noting_features(self, path: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        def noting(*args: Any, **kwargs: Any) -> Any:
+            result = method(*args, **kwargs)
+            self.features[path] = self._passed(result)
+            return result
 
-    def _shape(self, tensor: Tensor) -> Shape:
+        return noting
+
+    def _passed(self, value: Any) -> tuple[Passed, ...]:
+        """The tensors in ``value``, flat, in order."""
+        return tuple([self._tensor(tensor) for tensor in leaves(value, Tensor)])
+
+    def _tensor(self, tensor: Tensor) -> Passed:
         node = self._known.get(id(tensor))  # asked for its shape, a tensor would come by here again
-        return node.meta["shape"] if node else tuple(tensor.shape)
+        return Passed(node.meta["shape"] if node else tuple(tensor.shape), node)
 
     def finish(self, output: Any, training: bool, error: Exception | None) -> Capture:
         returned = self._nodes_for(output)
-        return Capture(self.graph, tuple(self.nodes), tuple(self.module_calls), returned, self.inputs, training, error)
+        return Capture(
+            graph=self.graph,
+            nodes=tuple(self.nodes),
+            module_calls=tuple(self.module_calls),
+            features=self.features,
+            output=returned,
+            inputs=self.inputs,
+            training=training,
+            error=error,
+        )
 
 
 def _source() -> tuple[str, int]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import BuiltinFunctionType, FunctionType, MethodWrapperType
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, MethodType, MethodWrapperType
 from typing import Any
 from weakref import WeakMethod
 
@@ -63,10 +64,10 @@ def tensors_by_name(model: nn.Module) -> dict[str, Tensor]:
 def clone(model: nn.Module, replace: Callable[[str, Tensor], Tensor], around: Sequence[nn.Module] = ()) -> nn.Module:
     """A deep copy of ``model`` in which every parameter and buffer is ``replace(name, tensor)`` instead of a copy.
 
-    The old tensors are never copied, so a skeleton costs no storage. Hooks stay behind, except those of
-    ``torch.nn.utils`` that compute parameters: a hook is the caller's business with the caller's model. So does
-    compilation. Nothing that the copy reaches belongs to ``model``; what it reaches of the modules ``around``, where
-    ``model`` is part of a network, stays theirs.
+    The old tensors are never copied, so a skeleton costs no storage. Hooks stay behind, except the model's own: those
+    of ``torch.nn.utils`` that compute parameters, and methods of what a module is or holds (timm's ``FeatureHooks``).
+    Any other is the caller's business with the caller's model, and so is compilation. Nothing that the copy reaches
+    belongs to ``model``; what it reaches of the modules ``around``, where ``model`` is part of a network, stays theirs.
 
     Raises:
         ModelError: where that cannot be had, or something is not to be copied; it names the attribute.
@@ -78,6 +79,7 @@ def clone(model: nn.Module, replace: Callable[[str, Tensor], Tensor], around: Se
             new = nn.Parameter(new, requires_grad=tensor.requires_grad)
         memo[id(tensor)] = new
     modules = modules_of(model)
+    held = _hooking(modules.values())
     for module in modules.values():
         # What was computed (a weight by old-style weight_norm, features kept) has a history, which cannot be copied.
         for tensor in _kept_tensors(module):
@@ -85,14 +87,15 @@ def clone(model: nn.Module, replace: Callable[[str, Tensor], Tensor], around: Se
                 memo[id(tensor)] = tensor.detach().clone()
         for registry in _hook_registries(module):
             for hook in registry.values():
-                if not _computes_parameters(hook):
+                if not _is_own(hook, held):
                     memo[id(hook)] = hook
     _copy_modules(modules, memo)
     result = copy.deepcopy(model, memo)
     copied = modules_of(result)
+    held = _hooking(copied.values())
     for module in copied.values():
         for registry in _hook_registries(module):
-            for key in [key for key, hook in registry.items() if not _computes_parameters(hook)]:
+            for key in [key for key, hook in registry.items() if not _is_own(hook, held)]:
                 del registry[key]
                 for options in (
                     "_forward_hooks_with_kwargs",
@@ -194,8 +197,20 @@ def _hook_registries(module: nn.Module) -> Iterator[dict[int, Any]]:
         yield vars(module)[name]
 
 
-def _computes_parameters(hook: object) -> bool:
-    return type(hook).__module__.startswith("torch.nn.utils")
+def _hooking(modules: Iterable[nn.Module]) -> set[int]:
+    """Identities of what these modules are and hold, where one of them has a hook at all."""
+    if not any(registry for module in modules for registry in _hook_registries(module)):
+        return set()  # nearly always
+    return {id(item) for module in modules for item in (module, *vars(module).values())}
+
+
+def _is_own(hook: Any, held: set[int]) -> bool:
+    """Whether a hook computes parameters, or is a method (arguments given or not) of something in ``held``."""
+    if type(hook).__module__.startswith("torch.nn.utils"):
+        return True
+    while isinstance(hook, partial):
+        hook = hook.func
+    return isinstance(hook, MethodType) and id(hook.__self__) in held
 
 
 def make_skeleton(model: nn.Module, device: str = "meta") -> nn.Module:

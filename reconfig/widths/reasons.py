@@ -24,17 +24,25 @@ class FrozenKind(StrEnum):
     OUTPUT = "output"
     """The model's output has it."""
     HEAD = "head"
-    """A classifier makes it."""
+    """A classifier makes it, or the last layer of a network that returns images."""
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a width keeps its size."""
+    """Why a width keeps its size.
+
+    Attributes:
+        kind: for programs.
+        text: for people.
+        remedy: what a user can do so that it may scale, as an order ("write ..."); "" where nothing is known.
+    """
 
     kind: FrozenKind
     text: str
+    remedy: str = ""
 
 
 INPUT = Reason(FrozenKind.INPUT, "the model's input")
 OUTPUT = Reason(FrozenKind.OUTPUT, "the model's output")
+RETURNED_MAP = Reason(FrozenKind.OUTPUT, "a feature map that the model returns", "pass outputs='scale' to scale it")
 HEAD = Reason(FrozenKind.HEAD, "the head")

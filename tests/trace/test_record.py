@@ -267,7 +267,9 @@ def test_calls_of_modules_know_their_nodes_and_shapes() -> None:
     assert calls.keys() == {"", "conv", "norm", "head"}
     conv = calls["conv"]
     assert [node.meta["path"] for node in found.nodes[conv.start : conv.stop]] == ["conv"] * 3
-    assert (conv.inputs, conv.outputs) == (((2, 3, 8, 8),), ((2, 16, 8, 8),))
+    (taken,), (given,) = conv.inputs, conv.outputs
+    assert taken == ((2, 3, 8, 8), found.nodes[0])
+    assert given == ((2, 16, 8, 8), found.nodes[conv.stop - 1])
     assert (calls[""].start, calls[""].stop) == (1, len(found.nodes))
 
 

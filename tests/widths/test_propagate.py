@@ -248,7 +248,7 @@ class NestedOutputs(Net):
         return {"logits": self.logits(x), "more": [self.out(x.amax((2, 3)))]}
 
 
-@CASES.case({"front.weight": (16, 3, 3, 3), "a.weight": (8, 16, 1, 1)})
+@CASES.case({"front.weight": (16, 3, 3, 3), "a.weight": (8, 16, 1, 1)}, frozen="a feature map that the model returns")
 class FeaturesReturned(Net):
     """What the model returns keeps its shape."""
 

@@ -1,0 +1,29 @@
+"""Every Python example in docs/ runs, and its assertions hold."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+EXAMPLES = [
+    pytest.param(example, id=f"{page.stem}-{number}")
+    for page in sorted(DOCS.glob("*.md"))
+    for number, example in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL))
+]
+
+
+def test_there_are_examples() -> None:
+    assert len(EXAMPLES) >= 4
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_examples_run(example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for library in ("timm", "torchvision"):
+        if library in example:
+            pytest.importorskip(library)
+    assert "assert " in example
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "docs", "exec"), {"__name__": "example"})
