@@ -12,10 +12,10 @@ import weakref
 from collections.abc import Iterator
 
 import torch
-from reconfig.trace.example import probe
 from torch import Tensor, nn
 
 import reconfig
+from reconfig.trace.example import probe
 
 
 def reached(root: object) -> Iterator[object]:

@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from entangled import CASES, IMAGE, REFUSED, Small
 from reaching import belongs_to, fingerprint
-from reconfig.trace.example import probe
-from reconfig.trace.skeleton import make_skeleton
 from torch import Tensor, nn
 
 import reconfig
 from reconfig import ModelError, zoo
+from reconfig.trace.example import probe
+from reconfig.trace.skeleton import make_skeleton
 
 # -- the promise -------------------------------------------------------------------------------------------------------
 
