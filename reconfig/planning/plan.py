@@ -26,6 +26,7 @@ from reconfig.rewrite.weights import WEIGHTS
 from reconfig.trace.example import check_model
 from reconfig.trace.record import Shape
 from reconfig.trace.skeleton import make_skeleton, tensors_of
+from reconfig.trace.traces import kept, unchanged
 from reconfig.trace.watch import preserved_rng
 from reconfig.widths.reasons import FrozenKind
 
@@ -188,11 +189,11 @@ class Plan:
             VerifyError: where the result does not run forward and backward, or fvcore counts other parameters.
         """
         self._check_fits(check_model(model))
-        result = make_skeleton(model, self.device)
-        edit_depth(result, self.depth)
-        self._check_keeps(result)
-        resize(result, self.after, self.attributes)
+        result = self._rewritten(model)
+        before = kept(result)
         self._check_trains(result, model)
+        if not unchanged(before, result):  # it kept something of the run, as of a batch
+            result = self._rewritten(model)
         with preserved_rng(), torch.inference_mode(False):  # tensors made in inference mode could not train
             materialise(result, model, self.depth, WEIGHTS[self.weights](model, self.depth, self.channels))
             if self.weights == "fresh":
@@ -236,6 +237,13 @@ class Plan:
                     "make a plan for this model with reconfig.plan(model, ...)"
                 )
 
+    def _rewritten(self, model: nn.Module) -> nn.Module:
+        result = make_skeleton(model, self.device)
+        edit_depth(result, self.depth)
+        self._check_keeps(result)
+        resize(result, self.after, self.attributes)
+        return result
+
     def _check_keeps(self, result: nn.Module) -> None:
         for edit in self.attributes:
             try:
@@ -250,7 +258,7 @@ class Plan:
     def _check_trains(self, result: nn.Module, model: nn.Module) -> None:
         inputs = self._example()
         try:
-            check_trains(make_skeleton(result, self.device), inputs)  # a copy: models keep things of their runs
+            check_trains(result, inputs)
         except VerifyError:
             try:
                 check_trains(make_skeleton(model, self.device), inputs)

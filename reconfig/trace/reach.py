@@ -30,6 +30,8 @@ _ATOMS = frozenset(
     | {torch.dtype, torch.device, torch.Size, torch.memory_format, types.ModuleType, types.CodeType, logging.Logger}
 )
 _CONTAINERS = frozenset({dict, list, tuple, set, OrderedDict})
+_EVERY = frozenset(vars(nn.Module()))  # what every module keeps; mostly empty
+_SHARED = tuple(name for name in vars(nn.Module()) if name not in _REGISTRIES and name != "training")
 
 
 def by_kind(modules: Iterable[nn.Module]) -> dict[type[nn.Module], list[nn.Module]]:
@@ -51,12 +53,14 @@ def own_bases(kind: type[nn.Module]) -> Iterator[type]:
 
 def attributes(module: nn.Module) -> list[tuple[str, Any]]:
     """What a module keeps outside of its registries and could reach something through."""
+    kept = vars(module)
+    names = [name for name in _SHARED if kept.get(name)]
+    names += [name for name in kept if name not in _EVERY]
     return [
         (name, value)
-        for name, value in vars(module).items()
-        if (kind := type(value)) not in _ATOMS
+        for name in names
+        if (kind := type(value := kept[name])) not in _ATOMS
         and not (kind in _CONTAINERS and (not value or (kind is tuple and _ATOMS.issuperset(map(type, value)))))
-        and name not in _REGISTRIES
     ]
 
 
