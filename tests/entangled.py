@@ -207,6 +207,7 @@ def prepared_by_accelerate() -> nn.Module:
     accelerate = pytest.importorskip("accelerate")
     accelerator = accelerate.Accelerator(cpu=True, mixed_precision="bf16")
     model = accelerator.prepare(Small())
+    accelerator.state._reset_state(True)  # there is one for the whole process, and other tests have their own precision
     assert "forward" in vars(model)
     return model
 
