@@ -205,9 +205,10 @@ def method_that_calls_a_function_that_reads_a_global() -> nn.Module:
 @separated
 def prepared_by_accelerate() -> nn.Module:
     accelerate = pytest.importorskip("accelerate")
-    accelerator = accelerate.Accelerator(cpu=True, mixed_precision="bf16")
-    model = accelerator.prepare(Small())
-    accelerator.state._reset_state(True)  # there is one for the whole process, and other tests have their own precision
+    state = accelerate.state.AcceleratorState
+    state._reset_state(reset_partial_state=True)  # one a process, and other tests take other precisions
+    model = accelerate.Accelerator(cpu=True, mixed_precision="bf16").prepare(Small())
+    state._reset_state(reset_partial_state=True)
     assert "forward" in vars(model)
     return model
 

@@ -41,8 +41,12 @@ def by_kind(modules: Iterable[nn.Module]) -> dict[type[nn.Module], list[nn.Modul
 
 
 def own_bases(kind: type[nn.Module]) -> Iterator[type]:
-    """The classes of a module but ``nn.Module``."""
-    return (base for base in kind.__mro__ if base not in (nn.Module, object))
+    """The classes of a module but torch's own.
+
+    Those keep nothing of a model. One that ``torch.nn.utils.parametrize`` makes has a function that refers to its
+    module, for the identity by which values are cached alone.
+    """
+    return (base for base in kind.__mro__ if base is not object and not base.__module__.startswith("torch."))
 
 
 def attributes(module: nn.Module) -> list[tuple[str, Any]]:
