@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import random
+import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
+MAY_BE_MISSING = {"wandb", "mlflow", "trackio", "transformers", "segmentation_models_pytorch"}
+"""What ``make test-all`` alone installs; all else that a test imports is there after ``make test``'s own install."""
 
 
 def pytest_configure() -> None:
@@ -36,3 +41,18 @@ def cifar_path() -> Path:
         return path
     looked = f"RECONFIG_DATA={named}" if named else f"RECONFIG_DATA (not set) and {path}"
     pytest.skip(f"no CIFAR-10 at {looked}")
+
+
+def missing_oracles(reports: Iterable[Any]) -> set[str]:
+    """The modules for which these reports of skipped tests say that they could not be imported, and that must be."""
+    found = {name for report in reports for name in re.findall(r"could not import '(\w+)", str(report.longrepr))}
+    return found - MAY_BE_MISSING
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In continuous integration, an oracle that every install brings has to be there: its tests must not skip."""
+    reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
+    missing = missing_oracles(reporter.stats.get("skipped", [])) if reporter and os.environ.get("CI") else set()
+    if missing:
+        reporter.write_line(f"\nerror: {', '.join(sorted(missing))} could not be imported: pip install -e '.[all]'")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -77,3 +78,23 @@ def test_a_forbidden_import_breaks_a_contract(file: str, line: str, tmp_path: Pa
     broken = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert broken.returncode == 1
     assert "BROKEN" in broken.stdout
+
+
+def test_an_oracle_of_every_install_must_not_be_missing_in_ci(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
+    (tmp_path / "test_one.py").write_text("import pytest\npytest.importorskip('no_such_oracle')\n")
+    (tmp_path / "test_two.py").write_text(
+        "import pytest\npytest.importorskip('wandb_is_not', reason=\"could not import 'wandb'\")\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+
+    def run(name: str, **extra: str) -> subprocess.CompletedProcess[str]:
+        environment = {key: value for key, value in os.environ.items() if key != "CI"} | extra
+        return subprocess.run([*command, name], cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    nothing_ran = 5
+    assert run("test_one.py").returncode == nothing_ran
+    failed = run("test_one.py", CI="true")
+    assert failed.returncode == 1
+    assert "error: no_such_oracle could not be imported: pip install -e '.[all]'" in failed.stdout
+    assert run("test_two.py", CI="true").returncode == nothing_ran

@@ -270,8 +270,11 @@ def robust(model: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 
 @pytest.mark.parametrize(("attack", "steps"), [(FGSM, 1), (PGD20, 20)], ids=["fgsm", "pgd20"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what torchattacks imports
 def test_adversarial_images_are_those_of_torchattacks_and_foolbox(attack: Attack, steps: int) -> None:
-    torchattacks, foolbox = pytest.importorskip("torchattacks"), pytest.importorskip("foolbox")
+    import foolbox
+    import torchattacks
+
     model, (images, labels), threat = small_digits.network(), small_digits.test_images(), small_digits.THREAT
     eps, step = float(threat.eps), float(attack.step)
     ours = perturb(model, images, labels, threat, attack)
@@ -286,8 +289,10 @@ def test_adversarial_images_are_those_of_torchattacks_and_foolbox(attack: Attack
     assert (ours - theirs).abs().max() <= 1e-6
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_l2_adversarial_images_are_those_of_torchattacks() -> None:
-    torchattacks = pytest.importorskip("torchattacks")
+    import torchattacks
+
     model, (images, labels) = copy.deepcopy(small_digits.network()).double(), small_digits.test_images()
     threat = Threat("l2", Fraction(1))
     ours = perturb(model, images.double(), labels, threat, PGD20)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -252,7 +253,7 @@ def test_a_command_line_that_is_wrong(
         main(*arguments)
     assert exit.value.code == 2
     captured = capsys.readouterr()
-    assert pytest.importorskip("re").search(message, flat(captured.out + captured.err))
+    assert re.search(message, flat(captured.out + captured.err))
 
 
 @pytest.mark.parametrize(
