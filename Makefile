@@ -13,7 +13,7 @@ help:
 	@echo "make demo    train VGG-11 and VGG-11-R on scikit-learn's digits and compare them (minutes, CPU)"
 	@echo "make test    lint, then the quick tests"
 	@echo "make test-all  the slow tests as well, with every oracle that can be installed (hours)"
-	@echo "make lint    ruff, import-linter and mypy"
+	@echo "make lint    ruff, import-linter, mypy and the documentation (into site/)"
 	@echo "make bench   the same comparison on CIFAR-10 (RECONFIG_DATA says where it is; hours, GPU)"
 	@echo "make clean   remove .venv, caches and built packages; results stay"
 
@@ -37,6 +37,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 $(READY): pyproject.toml | $(BIN)/pip
 	@echo "Installing reconfig and what it needs into .venv (the first time takes a few minutes)"
@@ -50,5 +51,5 @@ $(BIN)/pip:
 	$(PYTHON) -m venv --clear .venv
 
 clean:
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

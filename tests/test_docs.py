@@ -9,8 +9,8 @@ import pytest
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 EXAMPLES = [
-    pytest.param(example, id=f"{page.stem}-{number}")
-    for page in sorted(DOCS.glob("*.md"))
+    pytest.param(example, id=f"{page.relative_to(DOCS).with_suffix('')}-{number}")
+    for page in sorted(DOCS.rglob("*.md"))
     for number, example in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL))
 ]
 
@@ -26,4 +26,6 @@ def test_examples_run(example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
             pytest.importorskip(library)
     assert "assert " in example
     monkeypatch.chdir(tmp_path)
-    exec(compile(example, "docs", "exec"), {"__name__": "example"})
+    script = tmp_path / "example.py"  # a file, since messages quote lines of it
+    script.write_text(example)
+    exec(compile(example, str(script), "exec"), {"__name__": "example"})
