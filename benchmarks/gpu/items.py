@@ -182,8 +182,9 @@ def _small(row: Row) -> list[str]:
     rule = ["--original.rule", "10-10-10", "--original.gamma", gamma, "--variant.gamma", gamma]
     images = ["--data.train-limit", "160", "--data.test-limit", "16", "--data.hold-out", "16", "--data.no-flip"]
     training = ["--train.batch", "32", "--train.lr", "0.05", "--train.attack.steps", "2", "--evaluate.aa-shard", "2"]
-    # A CPU takes minutes for bf16 in a deep network.
-    compute = _GUESSED if row is ROWS[0] else _OPTIONS["channels last"]
+    # A CPU takes minutes for bf16 in a deep network, and torch 2.14 there crashes in the backward pass of a narrow 1x1
+    # convolution with a stride in channels last, as residual networks have.
+    compute = _GUESSED if row is ROWS[0] else ()
     return [*rule, *images, *training, "--evaluate.aa-images", "4", *compute]
 
 
