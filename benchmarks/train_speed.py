@@ -34,6 +34,7 @@ from reconfig.harness.data.augmentation import as_floats, augment
 from reconfig.harness.data.dataset import Split
 from reconfig.harness.experiment import Attack, Compute, Setting, Threat, Train
 from reconfig.harness.machine import machine
+from reconfig.harness.machine.computation import tf32
 from reconfig.harness.machine.machine import Machine
 from reconfig.harness.randomness import generator
 from reconfig.harness.reports.table import Table
@@ -62,6 +63,8 @@ class Speed:
     """Loader processes of the plain loop."""
     device: Literal["auto", "cpu"] = "auto"
     """auto takes a GPU where there is one."""
+    tf32: bool = False
+    """Add float32 products rounded to TF32, as the plain loop's convolutions are on a GPU."""
     bf16: bool = False
     """Add bf16 autocast; slow on a CPU that has no instructions for it."""
     compile: bool = False
@@ -115,6 +118,8 @@ def plain(speed: Speed, device: torch.device, batches: Iterator[tuple[Tensor, Te
     optimizer = torch.optim.SGD(model.parameters(), train.lr, train.momentum, weight_decay=train.weight_decay)
 
     def step() -> None:
+        # As torch ships: the harness, which forbids it unless asked, sets this for the whole process.
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = True, False
         images, labels = (tensor.to(device, non_blocking=True) for tensor in next(batches))
         adversarial = keep_parameter_gradients(model, images, labels, Threat(), train.attack).detach()
         loss = F.cross_entropy(model(adversarial), labels)
@@ -154,7 +159,8 @@ def harness(speed: Speed, compute: Compute, split: Split, folder: Path) -> Step:
     def step() -> None:
         nonlocal done
         done = (done + 1) % training.steps
-        training.step(training.batch(order, done), done)
+        with tf32(compute.precision == "tf32"):  # a machine that was started later may have set the other
+            training.step(training.batch(order, done), done)
 
     return step
 
@@ -183,7 +189,8 @@ def ways(speed: Speed, folder: Path) -> dict[str, Step]:
         "images on the device": plain(speed, device, from_device(speed, split, device)),
         "attack by image gradients alone": harness(speed, compute, split, folder),
     }
-    tricks: dict[str, dict[str, Any]] = {"channels last": {"channels_last": True}}
+    tricks: dict[str, dict[str, Any]] = {"TF32": {"precision": "tf32"}} if speed.tf32 else {}
+    tricks |= {"channels last": {"channels_last": True}}
     tricks |= {"bf16 autocast": {"precision": "bf16"}} if speed.bf16 else {}
     tricks |= {"torch.compile": {"compile": True}} if speed.compile else {}
     tricks |= {"attack as a CUDA graph": {"capture": True}} if speed.capture else {}

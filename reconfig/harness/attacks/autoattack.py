@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from reconfig import ReconfigError
 from reconfig.harness import verdicts
 from reconfig.harness.attacks.engine import frozen
+from reconfig.harness.data.augmentation import as_floats
 from reconfig.harness.data.dataset import Split
 from reconfig.harness.experiment import Setting
 from reconfig.harness.machine.computation import Computation
@@ -46,15 +47,19 @@ class AutoAttackError(ReconfigError):
     """AutoAttack that cannot run, or shards of something else where its own should lie."""
 
 
-class _FloatLogits(nn.Module):
-    """The network with its logits in float32: Square fails on bfloat16."""
+class _AsItTakes(nn.Module):
+    """The network as the official code takes one.
 
-    def __init__(self, model: nn.Module) -> None:
+    Its logits are in float32, as Square fails on bfloat16. Images come in the usual memory layout, and so do their
+    gradients, whatever the network computes in: the official code views them as vectors.
+    """
+
+    def __init__(self, model: nn.Module, layout: torch.memory_format) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.layout = model, layout
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.model(images).float()
+        return self.model(images.contiguous(memory_format=self.layout)).float()
 
 
 def attack(
@@ -141,7 +146,7 @@ def _standing(
 
     threat = setting.threat
     attacker = AutoAttack(
-        _FloatLogits(model),
+        _AsItTakes(model, machine.layout),
         device=machine.device,
         eps=float(threat.eps),
         norm=_NORMS[threat.norm],
@@ -154,6 +159,6 @@ def _standing(
     devices = [machine.device] if machine.device.type == "cuda" else []
     with frozen(attacker.model), torch.random.fork_rng(devices):
         _, answers = attacker.run_standard_evaluation(
-            machine.floats(split.images), split.labels, batch_size=setting.evaluate.batch
+            as_floats(split.images), split.labels, batch_size=setting.evaluate.batch
         )
     return answers == split.labels

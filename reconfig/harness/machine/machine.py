@@ -64,10 +64,15 @@ class Machine:
         return model
 
     def begin_network(self) -> None:
-        """Forget what was compiled for another network, and count anew."""
+        """Forget what was compiled for another network, count anew, and give back the memory that it took.
+
+        What was compiled keeps its network, and torch keeps the memory of every number of images that AutoAttack still
+        had standing, in pieces that fit nothing else.
+        """
         if self.compute.compile:
             compiling.forget()
             self.compiled.clear()
+        self.accelerator.free_memory()
 
     def compile(self, model: nn.Module) -> nn.Module:
         """A network that runs ``model`` compiled, if that is asked for; else ``model``, which stays as it is."""
@@ -86,10 +91,14 @@ class Machine:
         """``function`` of tensors as a CUDA graph, if that is asked for."""
         return CudaGraph(function) if self.compute.capture else function
 
+    @property
+    def layout(self) -> torch.memory_format:
+        """The memory layout of images that is asked for."""
+        return torch.channels_last if self.compute.channels_last else torch.contiguous_format
+
     def floats(self, images: Tensor) -> Tensor:
         """uint8 images as floats in [0, 1], in the memory layout asked for."""
-        layout = torch.channels_last if self.compute.channels_last else torch.contiguous_format
-        return as_floats(images).contiguous(memory_format=layout)
+        return as_floats(images).contiguous(memory_format=self.layout)
 
     def share(self, rows: Tensor) -> Tensor:
         """This process's part of the rows of a whole batch."""

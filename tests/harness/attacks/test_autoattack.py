@@ -5,9 +5,11 @@ import signal
 import subprocess
 import sys
 import time
+from copy import deepcopy
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -21,7 +23,7 @@ from reconfig.harness import verdicts
 from reconfig.harness.attacks import autoattack
 from reconfig.harness.attacks.autoattack import PREVIEW, STANDARD, AutoAttackError
 from reconfig.harness.data.dataset import Split
-from reconfig.harness.experiment import Evaluate, Threat
+from reconfig.harness.experiment import Compute, Evaluate, Threat
 from reconfig.harness.machine.machine import Machine
 from reconfig.harness.measuring.scores import scores
 
@@ -187,6 +189,29 @@ def test_networks_with_fewer_classes_than_targets_in_bfloat16_and_training_mode(
     standing = autoattack.attack(machine, model.train(), Split(images, labels), setting, STANDARD, tmp_path / "aa")
     assert model.training
     assert standing.sum() > 6
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_channels_last_gives_the_verdicts_of_the_usual_layout(norm: Literal["linf", "l2"], tmp_path: Path) -> None:
+    """The official code views images and gradients of more than one channel as vectors, which no NHWC tensor is."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 5)).eval()
+    images = torch.randint(256, (12, 3, 8, 8), dtype=torch.uint8)
+    split = Split(images, model(images.float() / 255).argmax(1).detach())
+    setting = small_digits.in_shards(12, threat=Threat(norm, Fraction(1, {"linf": 200, "l2": 10}[norm])))
+    found, seen = [], []
+    model[0].register_forward_pre_hook(
+        lambda module, inputs: seen.append(inputs[0].is_contiguous(memory_format=torch.channels_last))
+    )
+    for last in (False, True):
+        computer = small_machine(tmp_path, Compute("cpu", channels_last=last))
+        seen.clear()
+        network = computer.set_up(deepcopy(model))
+        found.append(autoattack.attack(computer, network, split, setting, STANDARD, tmp_path / str(last)))
+        assert set(seen) == {last}
+    assert 0 < found[0].sum() < 12
+    assert torch.equal(*found)
 
 
 def test_the_preview_is_kept_apart_from_autoattack(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,6 +99,21 @@ def test_the_second_network_runs_compiled_as_the_first_does(tmp_path: Path) -> N
         counts = machine.compiled.counts()
         # One graph for each of training, attack and answer, whatever the size of a batch.
         assert counts == {"graphs": 3, "recompilations": 2, "compiled": 18, "uncompiled": 0}
+
+
+def test_the_memory_of_a_compiled_network_is_given_back_before_the_next(tmp_path: Path) -> None:
+    machine = small_machine(tmp_path, Compute("cpu", compile=True))
+    model = small_network()
+    machine.compile(model)(small_split(4).images.float() / 255)
+    held = weakref.ref(model)
+    gc.disable()
+    try:
+        del model
+        assert held() is not None
+        machine.begin_network()
+        assert held() is None
+    finally:
+        gc.enable()
 
 
 def test_what_dynamo_gave_up_on_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import os
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,17 +11,22 @@ from typing import Any
 import pytest
 import torch
 from helpers.small_training import EXPERIMENT, small_machine, small_network, small_split, small_training
+from rich.console import Console
 from torch import Tensor
 
 from reconfig.harness import files
 from reconfig.harness.attacks.gradient import perturb
-from reconfig.harness.experiment import Compute
+from reconfig.harness.data.division import Division
+from reconfig.harness.experiment import Compute, Network
+from reconfig.harness.jobs.job import Job, _train
 from reconfig.harness.machine import machine
 from reconfig.harness.machine.cuda_graph import CudaGraph
 from reconfig.harness.machine.machine import MachineError
+from reconfig.harness.training.state import State
 from reconfig.harness.training.training import Training
 
 CPU = Compute(device="cpu")
+QUIET = Console(quiet=True)
 
 
 @pytest.fixture(autouse=True)
@@ -163,7 +170,32 @@ def test_training_replays_its_attack(graphs: type[Graph], tmp_path: Path, monkey
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_memory_of_a_training_is_given_back_before_its_network_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training and the graph of its attack, with a pool of memory, refer to one another."""
+    run, held = Training.run, []
+
+    def running(self: Training) -> State:
+        held.append(weakref.ref(self))
+        return run(self)
+
+    monkeypatch.setattr(Training, "run", running)
+    monkeypatch.setattr(machine.Machine, "as_graph", lambda self, function: CudaGraph(function))
+    monkeypatch.setattr(CudaGraph, "__call__", lambda self, *inputs: self.function(*inputs))
+    split = small_split(40)
+    division = Division(split[:24], split[24:32], split[32:])
+    gc.disable()
+    try:
+        _train(
+            Job(Network("vgg11"), EXPERIMENT, tmp_path), small_network(), division, small_machine(tmp_path), QUIET, 9
+        )
+        assert [each() for each in held] == [None]
+    finally:
+        gc.enable()
+
+
+@pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_cuda_graph_trains_as_its_operations_do(precision: Any, tmp_path: Path) -> None:
     losses = []

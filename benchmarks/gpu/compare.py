@@ -1,0 +1,77 @@
+"""A network and several rules at equal parameters or multiply-adds, trained one after another in this process.
+
+It is the sweep ``compare`` without Ray, for a machine that does not have it; the folder is a sweep's.
+
+    python -m benchmarks.gpu.compare --factory vgg11 --rules 10-10-4 10-10-2 --budget flops --out runs/compare
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+import tyro
+
+from reconfig.harness import command
+from reconfig.harness.experiment import Attack, Compute, Data, Evaluate, Train
+from reconfig.harness.jobs.job import Job
+from reconfig.harness.jobs.ray_tasks import Finished, work
+from reconfig.harness.options import SweepOptions
+from reconfig.harness.studies import sweeping
+from reconfig.harness.sweep import Compare
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What to compare."""
+
+    out: Path
+    """Folder of the sweep; what it holds is gone on with."""
+    factory: str = "vgg11"
+    """A factory of reconfig.zoo."""
+    rules: tuple[str, ...] = ("10-10-4",)
+    """Stage rules, each beside the network as it is."""
+    budget: Literal["params", "flops"] = "params"
+    """What all have as much of as the network as it is."""
+    epochs: int = 15
+    """Epochs of each; the rate falls along a cosine, as fewer epochs want it."""
+    data: str | None = None
+    """Where the images are, as for run.py."""
+    small: bool = False
+    """A few images and narrow networks, for a try on a CPU."""
+    compute: Compute = field(default_factory=Compute)
+    """How to compute."""
+
+    @property
+    def sweep(self) -> Compare:
+        """The same as a sweep."""
+        train, data = Train(epochs=self.epochs, schedule="cosine"), Data(self.data)
+        first, evaluate = self.factory, Evaluate(attacks=("pgd20",))
+        if self.small:
+            first += " gamma=0.1"
+            data = replace(data, train_limit=64, test_limit=16, hold_out=16)
+            train = replace(train, batch=16, lr=0.02, attack=Attack(steps=1))
+        variants = (first, *(f"{self.factory} {rule}" for rule in self.rules))
+        return Compare(
+            variants=variants, budget=self.budget, data=data, train=train, evaluate=evaluate, compute=self.compute
+        )
+
+
+def in_turn(jobs: Sequence[Job], options: SweepOptions) -> Iterator[Finished]:
+    """Do ``jobs`` here, one after another."""
+    for job in jobs:
+        yield job, work(job, options.save_every, torch.get_num_threads())
+
+
+def main(wanted: Rules) -> int:
+    """Run the comparison, or go on with it; the exit code."""
+    options = SweepOptions(out=wanted.out, resume=True, save_every=30.0)
+    return command.finish(lambda: sweeping.run(wanted.sweep, options, in_turn))
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Rules, description=__doc__)))
