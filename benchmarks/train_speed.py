@@ -1,8 +1,10 @@
-"""How many images a second adversarial training takes in, beside a plain loop, and what each trick gives.
+"""How many images a second adversarial training takes in, beside the loop of the paper's trainer, and what each trick
+gives.
 
-The plain loop is as public trainers have it: float32 in the usual memory layout, loader processes that crop and flip
-each image with torchvision, and attacks whose backward pass goes through the parameters too. From there one trick is
-added after another. All ways are timed in turns in one process, so that whatever else the machine does falls on all.
+That loop is float32 in the usual memory layout, with loader processes that crop and flip each image with torchvision,
+and attacks in eval mode with frozen parameters, which differentiate with respect to the images alone. From there one
+trick is added after another. All ways are timed in turns in one process, so that whatever else the machine does falls
+on all.
 
     python benchmarks/train_speed.py --batch 32
     python benchmarks/train_speed.py --factory wrn34_10 --rounds 20 --warmup 3 --bf16 --compile --capture
@@ -28,8 +30,8 @@ from torch.utils.data import DataLoader, Dataset as TorchDataset
 from torchvision.transforms import v2
 
 import reconfig.zoo
-from benchmarks.attack_time import keep_parameter_gradients
 from reconfig.harness import files
+from reconfig.harness.attacks.balls import NORMS
 from reconfig.harness.data.augmentation import as_floats, augment
 from reconfig.harness.data.dataset import Split
 from reconfig.harness.experiment import Attack, Compute, Setting, Threat, Train
@@ -60,11 +62,11 @@ class Speed:
     warmup: int = 1
     """Steps of each way before, which do not count; take 3 with --compile or --capture."""
     workers: int = 2
-    """Loader processes of the plain loop."""
+    """Loader processes of the paper's loop."""
     device: Literal["auto", "cpu"] = "auto"
     """auto takes a GPU where there is one."""
     tf32: bool = False
-    """Add float32 products rounded to TF32, as the plain loop's convolutions are on a GPU."""
+    """Add float32 products rounded to TF32, as the paper's loop's convolutions are on a GPU."""
     bf16: bool = False
     """Add bf16 autocast; slow on a CPU that has no instructions for it."""
     compile: bool = False
@@ -112,8 +114,8 @@ class Loaded(TorchDataset[tuple[Tensor, int]]):
         return self.vary(self.images[row]), self.labels[row]
 
 
-def plain(speed: Speed, device: torch.device, batches: Iterator[tuple[Tensor, Tensor]]) -> Step:
-    """A step of the plain loop on the next of ``batches``."""
+def papers(speed: Speed, device: torch.device, batches: Iterator[tuple[Tensor, Tensor]]) -> Step:
+    """A step of the paper's loop on the next of ``batches``."""
     model, train = network(speed).to(device), speed.train
     optimizer = torch.optim.SGD(model.parameters(), train.lr, train.momentum, weight_decay=train.weight_decay)
 
@@ -121,7 +123,7 @@ def plain(speed: Speed, device: torch.device, batches: Iterator[tuple[Tensor, Te
         # As torch ships: the harness, which forbids it unless asked, sets this for the whole process.
         torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = True, False
         images, labels = (tensor.to(device, non_blocking=True) for tensor in next(batches))
-        adversarial = keep_parameter_gradients(model, images, labels, Threat(), train.attack).detach()
+        adversarial = frozen_attack(model, images, labels, Threat(), train.attack)
         loss = F.cross_entropy(model(adversarial), labels)
         optimizer.zero_grad()
         loss.backward()
@@ -130,6 +132,22 @@ def plain(speed: Speed, device: torch.device, batches: Iterator[tuple[Tensor, Te
         optimizer.step()
 
     return step
+
+
+def frozen_attack(model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, attack: Attack) -> Tensor:
+    """PGD from the images as the paper's trainer has it: eval mode, and parameters that ask for no gradient."""
+    norm, eps = NORMS[threat.norm], float(threat.eps)
+    model.eval().requires_grad_(False)
+    adversarial = images
+    for _ in range(attack.steps):
+        adversarial = adversarial.detach().requires_grad_()
+        F.cross_entropy(model(adversarial), labels).backward()
+        if adversarial.grad is None:
+            raise AssertionError("the images took no gradient")
+        offset = adversarial.detach() + float(attack.step) * eps * norm.ascend(adversarial.grad) - images
+        adversarial = (images + norm.project(offset, eps)).clamp(0, 1)
+    model.train().requires_grad_(True)
+    return adversarial.detach()
 
 
 def from_loader(speed: Speed, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
@@ -185,9 +203,9 @@ def ways(speed: Speed, folder: Path) -> dict[str, Step]:
     compute = Compute(device=speed.device)
     device = start(compute, folder).device
     steps: dict[str, Step] = {
-        "plain loop": plain(speed, device, from_loader(speed, split)),
-        "images on the device": plain(speed, device, from_device(speed, split, device)),
-        "attack by image gradients alone": harness(speed, compute, split, folder),
+        "the paper's loop": papers(speed, device, from_loader(speed, split)),
+        "images on the device": papers(speed, device, from_device(speed, split, device)),
+        "the harness": harness(speed, compute, split, folder),
     }
     tricks: dict[str, dict[str, Any]] = {"TF32": {"precision": "tf32"}} if speed.tf32 else {}
     tricks |= {"channels last": {"channels_last": True}}
@@ -220,12 +238,12 @@ def _now() -> float:
 
 
 def summary(rates: dict[str, list[float]]) -> list[dict[str, Any]]:
-    """A row for each way: the median rate, over the plain loop's, and over that of the way before."""
+    """A row for each way: the median rate, over that of the paper's loop, and over that of the way before."""
     medians = {name: statistics.median(each) for name, each in rates.items()}
     first, *_ = medians.values()
     before = [first, *medians.values()]
     return [
-        {"way": name, "images_per_second": rate, "over_plain": rate / first, "over_previous": rate / previous}
+        {"way": name, "images_per_second": rate, "over_paper": rate / first, "over_previous": rate / previous}
         for (name, rate), previous in zip(medians.items(), before, strict=False)
     ]
 
@@ -241,9 +259,9 @@ def main(speed: Speed) -> None:
     title = f"{speed.factory}, SAT with PGD-{speed.attack_steps}, batch {speed.batch}"
     machine_text = f"{hardware['gpu'] or hardware['cpu']}, {hardware['threads']} threads, torch {torch.__version__}"
     table = Table(
-        ["", "images/s", "to the plain loop", "to the row above"],
+        ["", "images/s", "to the paper's loop", "to the row above"],
         [
-            [row["way"], f"{row['images_per_second']:.1f}", f"{row['over_plain']:.2f}", f"{row['over_previous']:.2f}"]
+            [row["way"], f"{row['images_per_second']:.1f}", f"{row['over_paper']:.2f}", f"{row['over_previous']:.2f}"]
             for row in rows
         ],
         [f"{title}, {machine_text}"],

@@ -112,7 +112,7 @@ def _speed(gpu: bool, factory: str) -> Item:
         size += ["--workers", "0"]
     return Item(
         name,
-        f"images a second with {factory}, beside a plain loop, trick by trick",
+        f"images a second with {factory}, beside the loop of the paper's trainer, trick by trick",
         lambda folder: ["benchmarks/train_speed.py", "--factory", factory, "--out", f"{{folder}}/{name}/out", *size],
         _SPEEDS[factory] if gpu else 0.4,
         GUESS if gpu else CPU,

@@ -1,0 +1,29 @@
+"""The loop that the harness is timed against is the paper's, at its best."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from benchmarks.train_speed import frozen_attack, summary
+from reconfig import zoo
+from reconfig.harness.attacks.gradient import perturb
+from reconfig.harness.experiment import Attack, Threat
+
+
+def test_its_attack_is_ours_and_asks_the_parameters_for_nothing() -> None:
+    torch.manual_seed(0)
+    model: nn.Module = zoo.resnet18(num_classes=10)
+    images, labels = torch.rand(2, 3, 32, 32), torch.tensor([3, 7])
+    found = frozen_attack(model, images, labels, Threat(), Attack(steps=2))
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
+    assert model.training
+    expected = perturb(model.eval(), images, labels, Threat(), Attack(steps=2, random_start=False))
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+    assert (found != images).float().mean() > 0.5
+
+
+def test_rows_are_medians_over_the_papers_and_over_the_row_above() -> None:
+    rows = summary({"the paper's loop": [1.0, 2.0, 9.0], "images on the device": [4.0], "the harness": [6.0]})
+    assert [row["over_paper"] for row in rows] == [1, 2, 3]
+    assert [row["over_previous"] for row in rows] == [1, 2, 1.5]
