@@ -26,10 +26,12 @@ def environment() -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(gather.ROOT)}
 
 
-def marks(folder: Path) -> dict[Path, int]:
-    """When what is never written twice was written: what ended an item, a network, a shard, a check."""
-    patterns = ("*/finished.json", "*/out/**/outcome.json", "*/out/**/*-*.safetensors", "correctness/out/*.json")
-    return {path: path.stat().st_mtime_ns for pattern in patterns for path in folder.glob(pattern)}
+def marks(folder: Path) -> dict[Path, float]:
+    """What would differ if something were done twice: when an item, a shard, a check was written, and how long a
+    network trained (its outcome is written again when a later item measures more of it)."""
+    patterns = ("*/finished.json", "*/out/**/*-*.safetensors", "correctness/out/*.json")
+    written = {path: path.stat().st_mtime_ns for pattern in patterns for path in folder.glob(pattern)}
+    return written | {path: json.loads(path.read_text())["seconds"] for path in folder.glob("*/out/**/outcome.json")}
 
 
 @pytest.mark.slow
