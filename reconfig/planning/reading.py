@@ -69,4 +69,5 @@ def read_model(model: nn.Module, example_input: object = None, stages: Mapping[s
 def read_probe(start: Probe, stages: Mapping[str, int] | None) -> Reading:
     """As ``read_model``, of a skeleton that was captured already."""
     structure = propagate(start.skeleton, start.captures())
-    return Reading(start.skeleton, start.inputs, structure, place_widths(start.skeleton, structure, stages))
+    placement = place_widths(start.skeleton, structure, start.roomy(), stages)
+    return Reading(start.skeleton, start.inputs, structure, placement)

@@ -56,7 +56,7 @@ def _plain_blocks(modules: Mapping[str, nn.Module], view: View, start: int) -> l
 
 def _outermost(view: View, candidates: Sequence[tuple[str, int, int]], blocks: list[Block]) -> list[Block]:
     """The largest candidates that are one block each, none inside another, in execution order."""
-    layers = sorted(layer.index for layer in view.layers if math.prod(layer.shape) > 1)  # a gate alone is no block
+    layers = sorted(layer.index for layer in view.layers if view.layer_area[layer.node] > 1)  # a gate alone is no block
     accepted = list(blocks)
     covered = Stretches(blocks)
     for path, start, stop in sorted(candidates, key=lambda item: (item[1], -item[2])):

@@ -13,6 +13,7 @@ from reconfig.staging.blocks import Block, Stretches, find_blocks
 from reconfig.staging.levels import Levels, Outside, found_levels, given_levels, named_stem
 from reconfig.staging.stages import Stage, Stages
 from reconfig.staging.view import View
+from reconfig.trace.record import Capture
 from reconfig.widths.algebra import Extent, constant
 from reconfig.widths.structure import Layer, Structure, Value
 
@@ -41,19 +42,22 @@ class Placement:
     head: frozenset[int]
 
 
-def place_widths(model: nn.Module, structure: Structure, by_hand: Mapping[str, int] | None = None) -> Placement:
+def place_widths(
+    model: nn.Module, structure: Structure, roomy: Capture, by_hand: Mapping[str, int] | None = None
+) -> Placement:
     """Find the stages of ``model`` and assign its widths to them.
 
     Args:
         model: the skeleton that was captured.
         structure: what ``propagate`` read from the captures.
+        roomy: the calls of its first capture, on an image large enough to tell stages apart (``Probe.roomy``).
         by_hand: stage numbers (1 for the first) by module name or pattern, in place of what would be found.
 
     Raises:
         ModelError: where the model has no convolution to scale.
         StageError: where ``by_hand`` names no module or leaves a gap.
     """
-    view = View(structure)
+    view = View(structure, roomy)
     if not any(layer.kernel for layer in structure.layers):
         raise ModelError(
             f"{type(model).__name__} has no convolution in its forward: reconfig scales the stages of "
@@ -191,7 +195,7 @@ def _has_layers(view: View, path: str) -> bool:
 def _output(structure: Structure, view: View, layers: Sequence[Layer]) -> tuple[Extent, tuple[int, ...]]:
     """Channels and positions where a stage ends: its last layer's feature map, followed until the next layer."""
     makers = {layer.node for layer in structure.layers}
-    mapped = [layer for layer in layers if math.prod(layer.shape) > 1]  # not a gate
+    mapped = [layer for layer in layers if view.layer_area[layer.node] > 1]  # not a gate
     node = (mapped or layers)[-1].node
     while True:
         following = [

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from reconfig.trace.record import Capture
+from reconfig.trace.record import Capture, Shape
 from reconfig.widths.algebra import constant
 from reconfig.widths.structure import Layer, Structure, Value
 
@@ -21,17 +21,25 @@ _JOINS = {
 
 
 class View:
-    """The first capture as stages see it: which nodes depend on the input, and how large their feature maps are."""
+    """The first capture as stages see it: which nodes depend on the input, and how large their feature maps are.
 
-    def __init__(self, structure: Structure) -> None:
+    Args:
+        structure: the captures in widths.
+        roomy: the first capture's calls, on an image large enough to tell stages apart.
+    """
+
+    def __init__(self, structure: Structure, roomy: Capture) -> None:
         self.structure = structure
         self.capture: Capture = structure.captures[0]
         self.nodes = self.capture.nodes
         self.index = {node: number for number, node in enumerate(self.nodes)}
         self.dynamic = self._dynamic()
-        self.area = {node: self._area(structure.values[node]) for node in self.nodes}
-        placeholder = next(node for node in self.nodes if node.op == "placeholder")
-        self.input_shape = placeholder.meta["shape"][2:]
+        self._positions = {
+            node: self._constant_sizes(larger.meta["shape"], structure.values[node])
+            for node, larger in zip(self.nodes, roomy.nodes, strict=True)
+        }
+        self.area = {node: math.prod(sizes[1:]) for node, sizes in self._positions.items()}
+        self.input_shape = next(node for node in roomy.nodes if node.op == "placeholder").meta["shape"][2:]
         self.below = self._below()
         self.layers = [layer for layer in structure.layers if layer.node in self.index]
         known = {layer.path for layer in self.layers}
@@ -39,7 +47,7 @@ class View:
             layer for layer in structure.layers if layer.node not in self.index and layer.path not in known
         ]
         self.convolutions = {layer.index for layer in self.layers if layer.kernel}
-        self._layer_areas = {layer.node: math.prod(layer.shape) for layer in self.layers}
+        self.layer_area = {layer.node: self._area_of(layer) for layer in self.layers}
         # A latent vector has no positions of its own: what is made of it has as many as its kernels.
         self._rank = len(self.input_shape) or max((len(layer.kernel) for layer in self.layers), default=1) or 1
 
@@ -52,10 +60,15 @@ class View:
         return dynamic
 
     @staticmethod
-    def _area(value: Any) -> int:
+    def _constant_sizes(shape: Shape, value: Any) -> Shape:
+        """The batch and whatever else no width is in."""
         if not isinstance(value, Value):
-            return 1
-        return math.prod(size for size, extent in zip(value.shape[1:], value.dims[1:], strict=True) if constant(extent))
+            return ()
+        return tuple(size for size, extent in zip(shape, value.dims, strict=True) if constant(extent))
+
+    def _area_of(self, layer: Layer) -> int:
+        """Positions of what a layer gives; its channels, where they are none of a width, are no positions."""
+        return math.prod(self._positions[layer.node][-len(layer.shape) :]) if layer.shape else 1
 
     def _below(self) -> dict[fx.Node, int]:
         """The area of a node's feature map, or, for a pooled one, of the nearest map that it comes back to (a gate)."""
@@ -74,11 +87,11 @@ class View:
 
     def level_of(self, node: fx.Node) -> int:
         """The level of a node's feature map, or of the map that a gate acts on."""
-        return self.level(max(self._layer_areas.get(node, 1), self.below[node]))
+        return self.level(max(self.layer_area.get(node, 1), self.below[node]))
 
     def is_head(self, layer: Layer) -> bool:
         """Nothing with positions follows, and the layer sees one, or all at once (a linear layer by another name)."""
-        alone = math.prod(layer.shape) == 1 and self.below[layer.node] == 1
+        alone = self.layer_area[layer.node] == 1 and self.below[layer.node] == 1
         sources = [node for node in layer.node.all_input_nodes if node in self.dynamic]
         return alone and any(layer.pointwise or math.prod(layer.kernel) == self.area[source] for source in sources)
 

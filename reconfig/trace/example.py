@@ -16,6 +16,7 @@ from reconfig.trace.record import Capture, capture
 from reconfig.trace.skeleton import make_skeleton, modules_of, tensors_of
 
 _USUAL_SIZES = (32, 224, 64, 299, 28, 96, 128, 256, 384)
+_ROOM = (2, 4, 8)  # how much larger an image is tried
 _WRAPPERS = {  # the model inside, and what to wrap the result in
     "DistributedDataParallel": ("model.module", "DistributedDataParallel"),
     "DataParallel": ("model.module", "DataParallel"),
@@ -43,7 +44,7 @@ class Probe:
             return (self.first,)
         training = capture(self.skeleton, self.inputs, training=True)
         if training.error is not None:  # an auxiliary head may need larger images than the rest
-            training = capture(self.skeleton, tuple(map(_enlarged, self.inputs)), training=True)
+            training = capture(self.skeleton, tuple(_enlarged(t, 1.5) for t in self.inputs), training=True)
         if training.error is not None:
             left = sorted(own - self.first.used())
             raise InputError(
@@ -53,11 +54,30 @@ class Probe:
             )
         return (self.first, training)
 
+    def roomy(self) -> Capture:
+        """The first capture, or one of the same calls on a larger image where convolutions are left with one position.
 
-def _enlarged(tensor: Tensor) -> Tensor:
-    """Half as large again in every position."""
-    shape = [*tensor.shape[:2], *(size * 3 // 2 for size in tensor.shape[2:])]
-    return tensor.new_empty(shape)
+        Resolutions tell stages apart, and at one position there is none: a network of ImageNet's on a 32x32 image ends
+        in maps that look like pooled ones. The first capture also where the model takes no larger image.
+        """
+        factors = _ROOM if self.inputs[0].is_meta and _cramped(self.first) else ()
+        for factor in factors:
+            larger = capture(make_skeleton(self.skeleton, "meta"), tuple(_enlarged(t, factor) for t in self.inputs))
+            if larger.error is not None or not _same_calls(self.first, larger):
+                break
+            if not _cramped(larger):
+                return larger
+        return self.first
+
+
+def _same_calls(left: Capture, right: Capture) -> bool:
+    pairs = zip(left.nodes, right.nodes, strict=False)
+    return len(left.nodes) == len(right.nodes) and all(a.op == b.op and a.target == b.target for a, b in pairs)
+
+
+def _enlarged(tensor: Tensor, factor: float) -> Tensor:
+    """So many times as large in every position."""
+    return tensor.new_empty([*tensor.shape[:2], *(int(size * factor) for size in tensor.shape[2:])])
 
 
 def check_model(model: object) -> nn.Module:
@@ -122,7 +142,7 @@ def probe(model: nn.Module, example_input: object) -> Probe:
         except InputError as error:
             failures.append(error)
             continue
-        if shape is shapes[-1] or not _too_small(found.first):
+        if shape is shapes[-1] or not _cramped(found.first):
             return found
     raise InputError(
         f"no usual input size works for {type(model).__name__} (tried {', '.join(str(shape) for shape in shapes)}): "
@@ -213,11 +233,11 @@ def _hint(model: nn.Module) -> str:
     )
 
 
-def _too_small(first: Capture) -> bool:
-    """Whether a convolution with a real kernel is left with a single position: stages could not be distinguished."""
+def _cramped(first: Capture) -> bool:
+    """Whether a convolution with a real kernel, which does not cover its whole input, is left with a single position."""
     for node in first.nodes:
         if getattr(node.target, "__name__", "").startswith("conv") and len(node.args) > 1:
-            kernel: Any = node.args[1]
-            if math.prod(kernel.meta["shape"][2:]) > 1 and math.prod(node.meta["shape"][2:]) == 1:
+            seen, kernel = (argument.meta["shape"][2:] for argument in node.args[:2])
+            if math.prod(kernel) not in (1, math.prod(seen)) and math.prod(node.meta["shape"][2:]) == 1:
                 return True
     return False

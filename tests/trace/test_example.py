@@ -45,6 +45,26 @@ def test_a_size_that_leaves_single_positions_is_too_small() -> None:
     assert probe(torchvision.models.resnet18(), None).inputs[0].shape == (2, 3, 224, 224)
 
 
+def test_a_convolution_that_covers_its_input_is_no_sign_of_too_small_a_size() -> None:
+    lenet = nn.Sequential(
+        nn.Conv2d(1, 6, 5), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.MaxPool2d(2), nn.Conv2d(16, 120, 5), nn.Flatten()
+    )
+    lenet.append(nn.Linear(120, 10))
+    assert probe(lenet, None).inputs[0].shape == (2, 1, 32, 32)
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "convnext_atto", "mobilenetv3_small_050"])
+def test_a_small_image_has_the_stages_of_a_large_one(name: str) -> None:
+    """At 32x32 the last stage of a network for ImageNet is 1x1, as what is pooled is."""
+    timm = pytest.importorskip("timm")
+    model = timm.create_model(name, num_classes=10)
+    large, small = (reconfig.plan(model, "10-10-4", example_input=torch.zeros(1, 3, s, s)) for s in (224, 32))
+    assert small.after == large.after
+    assert small.params < small.params_before
+    assert [stage.blocks for stage in small.stages] == [stage.blocks for stage in large.stages]
+    assert small.stages[-1].resolution == (1, 1)
+
+
 def test_timms_configuration_comes_first() -> None:
     timm = pytest.importorskip("timm")
     model = timm.create_model("resnet18", num_classes=5)
