@@ -68,6 +68,17 @@ def read_model(model: nn.Module, example_input: object = None, stages: Mapping[s
 
 def read_probe(start: Probe, stages: Mapping[str, int] | None) -> Reading:
     """As ``read_model``, of a skeleton that was captured already."""
-    structure = propagate(start.skeleton, start.captures())
-    placement = place_widths(start.skeleton, structure, start.roomy(), stages)
+    captures, roomy = start.captures(), start.roomy()
+    structure = propagate(start.skeleton, captures)
+    placement = place_widths(start.skeleton, structure, roomy, stages)
+    if _ties_pieces(structure, placement):
+        # Halves that one width meets stay halves, but not where they come from several stages: the later ones' scale.
+        structure = propagate(start.skeleton, captures, apart=True)
+        placement = place_widths(start.skeleton, structure, roomy, stages)
     return Reading(start.skeleton, start.inputs, structure, placement)
+
+
+def _ties_pieces(structure: Structure, placement: Placement) -> bool:
+    """Whether a part of a width, such as its half, belongs to another stage than the rest."""
+    resolved = (structure.widths.resolve(layer.out) for layer in structure.layers)
+    return any(part.den > 1 and placement.tied.get(part.width) for extent in resolved for part in parts(extent))

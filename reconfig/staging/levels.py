@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from reconfig.errors import StageError
-from reconfig.staging.blocks import Block
+from reconfig.staging.units import Block
 from reconfig.staging.view import View
 from reconfig.widths.structure import Layer
 

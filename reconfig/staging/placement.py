@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from torch import nn
+from torch import fx, nn
 
 from reconfig.errors import ModelError
-from reconfig.staging.blocks import Block, Stretches, find_blocks
+from reconfig.staging.blocks import find_blocks
 from reconfig.staging.levels import Levels, Outside, found_levels, given_levels, named_stem
 from reconfig.staging.stages import Stage, Stages
+from reconfig.staging.units import Block, Stretches
 from reconfig.staging.view import View
 from reconfig.trace.record import Capture
 from reconfig.widths.algebra import Extent, constant
@@ -87,9 +88,14 @@ def _placement(structure: Structure, view: View, blocks: Sequence[Block], levels
     only_head = {width for width in makers.keys() - staged.keys() if not head.keys().isdisjoint(makers[width])}
     dense = _dense(structure, view, blocks, number, stem, makers)
     members = [[layer for layer in view.layers if number.get(layer) == index] for index in range(len(order))]
-    outputs = [_output(structure, view, layers) for layers in members]
+    risen = _risen(view, blocks)
+    decoding = [_decoding(view, blocks, layers, risen) for layers in members]
+    outputs = [
+        _output(structure, view, blocks, [layer for layer in layers if layer not in later], risen)
+        for layers, later in zip(members, decoding, strict=True)
+    ]
     stages = tuple(
-        _stage(structure, view, blocks, layers, index, index in dense, *outputs[index])
+        _stage(structure, view, blocks, layers, decoding[index], index, index in dense, *outputs[index])
         for index, layers in enumerate(members)
     )
     return Placement(
@@ -158,15 +164,17 @@ def _stage(
     view: View,
     blocks: Sequence[Block],
     layers: Sequence[Layer],
+    decoding: Set[Layer],
     index: int,
     dense: bool,
     channels: Extent,
     resolution: tuple[int, ...],
 ) -> Stage:
-    found = [
-        block for block in blocks if block.path and any(block.start <= layer.index < block.stop for layer in layers)
-    ]
-    paths = [path for block in found for path in (_dense_layers(view, block) if dense else (block.path,))]
+    found = {block: _within(block, layers) for block in blocks if block.path and _within(block, layers)}
+    decoders = [block for block, inner in found.items() if decoding.issuperset(inner)]
+    encoders = [block for block in found if block not in decoders]
+    paths = [path for block in encoders for path in (_dense_layers(view, block) if dense else (block.path,))]
+    plain = [layer.path for layer in layers if layer in decoding and not any(layer in found[b] for b in decoders)]
     return Stage(
         index=index + 1,
         reduction=2 ** view.level(max(1, math.prod(resolution))),
@@ -175,7 +183,35 @@ def _stage(
         blocks=tuple(dict.fromkeys(paths)),
         layers=_paths(layers),
         dense=dense,
+        decoder=tuple(dict.fromkeys([*(block.path for block in decoders), *plain])),
     )
+
+
+def _within(block: Block, layers: Sequence[Layer]) -> list[Layer]:
+    return [layer for layer in layers if block.start <= layer.index < block.stop]
+
+
+def _risen(view: View, blocks: Sequence[Block]) -> Set[fx.Node]:
+    """Nodes that depend on maps of a lower resolution than their own; what a block does within is its own affair."""
+    level_of = {view.nodes[index]: block.level for block in blocks for index in range(block.start, block.stop)}
+    deepest: dict[fx.Node, int] = {}
+    risen = set()
+    for node in view.nodes:
+        if node in view.dynamic:
+            own = level_of.get(node, view.level_of(node))
+            deepest[node] = max([own, *(deepest[source] for source in node.all_input_nodes if source in deepest)])
+            if deepest[node] > own:
+                risen.add(node)
+    return risen
+
+
+def _decoding(view: View, blocks: Sequence[Block], layers: Sequence[Layer], risen: Set[fx.Node]) -> Set[Layer]:
+    """Those of a stage's layers that come back from a lower resolution; none where all do, as in a generator."""
+    back = {layer for layer in layers if layer.node in risen}
+    for block in blocks:
+        if not risen.isdisjoint(view.nodes[block.start : block.stop]):
+            back.update(_within(block, layers))
+    return back if len(back) < len(layers) else set()
 
 
 def _dense_layers(view: View, block: Block) -> list[str]:
@@ -192,16 +228,22 @@ def _has_layers(view: View, path: str) -> bool:
     return any(layer.path.startswith(path + ".") for layer in view.layers)
 
 
-def _output(structure: Structure, view: View, layers: Sequence[Layer]) -> tuple[Extent, tuple[int, ...]]:
+def _output(
+    structure: Structure, view: View, blocks: Sequence[Block], layers: Sequence[Layer], risen: Set[fx.Node]
+) -> tuple[Extent, tuple[int, ...]]:
     """Channels and positions where a stage ends: its last layer's feature map, followed until the next layer."""
     makers = {layer.node for layer in structure.layers}
-    mapped = [layer for layer in layers if view.layer_area[layer.node] > 1]  # not a gate
+    aside = {layer for block in blocks for layer in _within(block, layers) if view.level_of(layer.node) > block.level}
+    mapped = [layer for layer in layers if view.layer_area[layer.node] > 1 and layer not in aside]  # not a gate
     node = (mapped or layers)[-1].node
     while True:
         following = [
             user
             for user in node.users
-            if user in view.index and user not in makers and view.area[user] == view.area[node]
+            if user in view.index
+            and user not in makers
+            and view.area[user] == view.area[node]
+            and (user in risen) == (node in risen)
         ]
         if not following:
             break

@@ -20,6 +20,8 @@ class Stage:
         blocks: module names of its blocks; a plain stage has none.
         layers: module names of the convolutions and linear maps that make its widths.
         dense: whether its output still holds, as terms of a concat, what entered it.
+        decoder: module names of blocks and layers that come back to its resolution from a later stage. Their widths
+            scale with the stage's, and no rule changes their number.
     """
 
     index: int
@@ -29,6 +31,7 @@ class Stage:
     blocks: tuple[str, ...]
     layers: tuple[str, ...]
     dense: bool = False
+    decoder: tuple[str, ...] = ()
 
     @property
     def scale(self) -> str:
@@ -61,10 +64,11 @@ class Stages:
                 resolution(stage.resolution),
                 len(stage.blocks) or "plain",
                 f"{stage.width}{' dense' if stage.dense else ''}",
-                listed(stage.blocks or stage.layers),
+                listed(stage.blocks or [path for path in stage.layers if path not in stage.decoder]),
             )
             for stage in self.stages
         ]
         lines = [table(("stage", "scale", "resolution", "blocks", "width", "modules"), rows)]
+        lines += [f"decoder at stage {stage.index}: {listed(stage.decoder)}" for stage in self.stages if stage.decoder]
         lines += [f"{name}: {listed(paths)}" for name, paths in (("stem", self.stem), ("head", self.head)) if paths]
         return "\n".join(lines)

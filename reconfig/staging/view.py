@@ -89,6 +89,12 @@ class View:
         """The level of a node's feature map, or of the map that a gate acts on."""
         return self.level(max(self.layer_area.get(node, 1), self.below[node]))
 
+    def channels(self, node: fx.Node) -> int:
+        """Channels of a node's feature map: the first of its dimensions that has a width in it, or the second."""
+        value = self.structure.values[node]
+        first = (size for size, extent in zip(value.shape[1:], value.dims[1:], strict=True) if not constant(extent))
+        return next(first, value.shape[1])
+
     def is_head(self, layer: Layer) -> bool:
         """Nothing with positions follows, and the layer sees one, or all at once (a linear layer by another name)."""
         alone = self.layer_area[layer.node] == 1 and self.below[layer.node] == 1

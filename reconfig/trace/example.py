@@ -234,7 +234,7 @@ def _hint(model: nn.Module) -> str:
 
 
 def _cramped(first: Capture) -> bool:
-    """Whether a convolution with a real kernel, which does not cover its whole input, is left with a single position."""
+    """Whether a convolution with a real kernel, that does not cover its whole input, is left with one position."""
     for node in first.nodes:
         if getattr(node.target, "__name__", "").startswith("conv") and len(node.args) > 1:
             seen, kernel = (argument.meta["shape"][2:] for argument in node.args[:2])

@@ -20,9 +20,15 @@ from reconfig.widths.solver import Widths
 from reconfig.widths.structure import Cost, Structure, Value
 
 
-def propagate(model: nn.Module, captures: Sequence[Capture]) -> Structure:
-    """Read the captures of ``model`` in widths: one width for all that must stay equal."""
-    widths = Widths()
+def propagate(model: nn.Module, captures: Sequence[Capture], *, apart: bool = False) -> Structure:
+    """Read the captures of ``model`` in widths: one width for all that must stay equal.
+
+    Args:
+        model: the skeleton that was captured.
+        captures: of its forward.
+        apart: let the pieces of a concat that one width meets be of different lengths, where they have equal ones now.
+    """
+    widths = Widths(apart)
     params = {name: tuple(widths.fresh(size) for size in tensor.shape) for name, tensor in tensors_of(model)}
     draft = Draft(widths, params)
     for capture in captures:

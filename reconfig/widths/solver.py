@@ -33,13 +33,17 @@ _LONGEST_REPEAT = 64
 class Widths:
     """All widths of one model and what is known about them.
 
+    Args:
+        apart: let the pieces of a concat that one width meets be of different lengths, where they have equal ones now.
+
     Attributes:
         sizes: channel count of each width in the model as it is.
         divisors: a new size must be a multiple of this (groups, heads, halves).
         frozen: the reason for which a width must keep its size.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, apart: bool = False) -> None:
+        self._apart = apart
         self.sizes: list[int] = []
         self.divisors: list[int] = []
         self.frozen: dict[int, Reason] = {}
@@ -299,16 +303,19 @@ class Widths:
         (whole,), pieces = (first, second) if len(first) == 1 else (second, first)
         lengths = [self.size((piece,)) for piece in pieces]
         variable = not any(constant((piece,)) for piece in pieces)
-        if variable and len(set(lengths)) == 1 and self._can_divide(whole, len(pieces)):
+        halves = variable and len(set(lengths)) == 1 and self._can_divide(whole, len(pieces))
+        width = sole_width(whole)
+        bindable = (
+            width is not None
+            and all(part.width != width for part in parts(tuple(pieces)))
+            and self._each_divisible(tuple(pieces), self.divisors[width])
+        )
+        if halves and not (self._apart and bindable):
             # A width halved in equal pieces (a factorized reduction) stays halved.
             self.divisible((whole,), len(pieces))
             for piece in pieces:
                 self.tie((piece,), (divided(self._current(whole), len(pieces)),), reason)
-        elif (
-            (width := sole_width(whole)) is not None
-            and all(part.width != width for part in parts(tuple(pieces)))
-            and self._each_divisible(tuple(pieces), self.divisors[width])
-        ):
+        elif width is not None and bindable:
             self._bind(width, tuple(pieces))
         else:
             self.freeze((whole, *pieces), reason)

@@ -33,6 +33,14 @@ def convolution(
         multiplied = site.widths.multiply([incoming, const(weight.shape[0] // input.shape[channel])])
         site.tie(out, multiplied or out)
         site.keep(groups=incoming)
+        if constant(incoming) and multiplied:  # positions in the place of channels
+            out = multiplied
+    elif groups > 1 and weight.shape[0] == groups:
+        # As many groups as channels made: each is made of a few neighbours.
+        site.tie(out, site.divide(incoming, weight.shape[1]))
+        site.widths.pin(weight.dims[1])
+        site.read(axis=1)
+        site.keep(groups=out)
     elif groups > 1:
         site.adopt(weight.dims[1], site.divide(incoming, groups))
         site.read(axis=1)
