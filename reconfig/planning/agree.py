@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os.path import basename
 
 from reconfig.errors import VerifyError
 from reconfig.planning.budget import Target, meet
@@ -14,9 +15,9 @@ from reconfig.rewrite.repair import literal_reason, stale_numbers, upstream
 from reconfig.rewrite.surgery import AttributeEdit, attribute_edits, resize, set_numbers
 from reconfig.rewrite.verify import Mismatch, first_mismatch
 from reconfig.rule import Rule
-from reconfig.trace.record import Capture, Shape
+from reconfig.trace.record import Shape
 from reconfig.widths.algebra import Extent, parts
-from reconfig.widths.reasons import Reason
+from reconfig.widths.reasons import FrozenKind, Reason
 from reconfig.widths.structure import Attribute, Sizes
 
 
@@ -66,18 +67,18 @@ def agree(
         kept_numbers = [*structure.attributes, *repairs.made]
         edits = attribute_edits(reading.skeleton, kept_numbers, structure.widths, sizes)
         resize(reading.skeleton, shapes, edits)
-        mismatch = _first_mismatch(reading, sizes)
+        mismatch = _first_mismatch(reading, sizes, repairs.followed)
         if mismatch is None:
             return Agreement(gamma, sizes, shapes, edits, repairs.kept)
         repairs.answer(*mismatch, sizes)
         set_numbers(reading.skeleton, {(edit.path, edit.name): edit.old for edit in edits})
 
 
-def _first_mismatch(reading: Reading, sizes: Sizes) -> tuple[Capture, Mismatch] | None:
-    for original in reading.structure.captures:
-        mismatch = first_mismatch(reading.skeleton, reading.structure, original, sizes)
+def _first_mismatch(reading: Reading, sizes: Sizes, followed: Sequence[int | None]) -> tuple[int, Mismatch] | None:
+    for number, (original, stop) in enumerate(zip(reading.structure.captures, followed, strict=True)):
+        mismatch = first_mismatch(reading.skeleton, reading.structure, original, sizes, stop)
         if mismatch is not None:
-            return original, mismatch
+            return number, mismatch
     return None
 
 
@@ -87,16 +88,22 @@ class _Repairs:
     Attributes:
         kept: the widths that stay, and why.
         made: the numbers that turned out to follow a width.
+        followed: up to which node each capture is followed; None is to its end.
     """
 
     def __init__(self, reading: Reading, kept: Mapping[int, Reason]) -> None:
         self.kept = dict(kept)
+        self._from_the_start = kept
         self.made: list[Attribute] = []
+        self.followed: list[int | None] = [None] * len(reading.structure.captures)
         self._reading = reading
         self._wrong: set[Attribute] = set()
 
-    def answer(self, captured: Capture, mismatch: Mismatch, sizes: Sizes) -> None:
+    def answer(self, number: int, mismatch: Mismatch, sizes: Sizes) -> None:
         structure = self._reading.structure
+        captured = structure.captures[number]
+        if mismatch.another_way and self._stop_at_read(number, mismatch):
+            return
         known = {*structure.attributes, *self.made, *self._wrong}
         stale = stale_numbers(self._reading.skeleton, structure, captured, mismatch, sizes)
         found = [attribute for attribute in stale if attribute not in known]
@@ -110,9 +117,32 @@ class _Repairs:
             self.made = [attribute for attribute in self.made if attribute not in wrong]
             self._wrong.update(wrong)
             extents = [attribute.extent for attribute in wrong] or upstream(structure, captured, mismatch, sizes)
-        if not self._keep(extents, literal_reason(mismatch)):
+        if not self._keep(extents, literal_reason(mismatch)) and not self._stop_at_read(number, mismatch):
             name = type(self._reading.skeleton).__name__
             raise VerifyError(f"the rewritten {name} does not run as planned: {mismatch}")
+
+    def _stop_at_read(self, number: int, mismatch: Mismatch) -> bool:
+        """Keep all widths behind the last value that was read before a mismatch; whether one was.
+
+        The forward goes by that value, and another time it may go another way: which has to find the widths it knows.
+        """
+        captured = self._reading.structure.captures[number]
+        at = captured.nodes.index(mismatch.node)
+        read = next((read for read in reversed(captured.reads) if read.position <= at), None)
+        if read is None or self.followed[number] is not None:
+            return False
+        self.followed[number] = read.position
+        behind = [
+            extent
+            for node in captured.nodes[read.position :]
+            for value in self._reading.structure.values_at(node)
+            for extent in value.dims
+        ]
+        where = f"{basename(read.source[0])}:{read.source[1]}"
+        text = f"what the forward does next depends on a value, read by {read.call} at {where}"
+        self.kept = dict(self._from_the_start)  # what was kept on the way here has this reason
+        self._keep(behind, Reason(FrozenKind.CALL, text))
+        return True
 
     def _keep(self, extents: Sequence[Extent], reason: Reason) -> bool:
         """Keep the widths of these extents; whether there is one among them that was not kept."""

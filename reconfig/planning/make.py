@@ -66,7 +66,7 @@ def make_plan(
         weights=weights,
         budget=target.number if target else None,
         budget_of=target.unit if target else None,
-        stages=stage_plans(original, edited, result.sizes),
+        stages=stage_plans(original, edited, parsed, result),
         frozen=frozen_widths(edited, parsed, result),
         params_before=params_before,
         params=counts.params(result.sizes),
@@ -88,6 +88,8 @@ def make_plan(
             + (f"{first.remedy}, or " if first.remedy else "")
             + "strict=False keeps them as they are"
         )
+    if strict and plan.unscaled():
+        raise FrozenError(f"{plan.unscaled()[0]}; strict=False leaves it so")
     return plan
 
 

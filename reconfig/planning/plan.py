@@ -30,7 +30,7 @@ from reconfig.trace.traces import kept, unchanged
 from reconfig.trace.watch import preserved_rng
 from reconfig.widths.reasons import FrozenKind
 
-_FORMAT = 2  # of the JSON; 1 had no kinds of reasons
+_FORMAT = 3  # of the JSON; 2 did not say what a stage keeps
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class StagePlan:
         width: channels at the stage's output before and after.
         params: parameters of the stage's layers before and after.
         dense: whether the stage is densely connected.
+        kept: channels at its output that keep their number though the rule asks for another.
     """
 
     index: int
@@ -54,6 +55,7 @@ class StagePlan:
     width: tuple[int, int]
     params: tuple[int, int]
     dense: bool
+    kept: int
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ class Plan:
         ]
         params, flops = change(self.params_before, self.params), change(self.flops_before, self.flops)
         lines = [
+            *self.unscaled(),
             f"{self.model}, rule {self.rule}, gamma {self.gamma:.4g}",
             table(("stage", "resolution", "blocks", "width", "parameters"), rows),
             f"parameters {params}, multiply-adds {flops}",
@@ -146,6 +149,18 @@ class Plan:
             lines.append(f"budget {self.budget:,} {self.budget_of}: met to {(reached / self.budget - 1):+.3%}")
         lines += map(str, self.frozen)
         return "\n".join(lines)
+
+    def unscaled(self) -> list[str]:
+        """A sentence for each stage that keeps more than half of its width though the rule asks for another."""
+        sentences = []
+        for stage in self.stages:
+            if 2 * stage.kept > stage.width[0]:
+                reasons = dict.fromkeys(frozen.reason for frozen in self.frozen if frozen.stage == stage.index)
+                sentences.append(
+                    f"stage {stage.index} keeps {stage.kept:,} of its {stage.width[0]:,} channels, which the rule asks "
+                    f"to change: {'; '.join(reasons) or 'no layer of its own makes them'}"
+                )
+        return sentences
 
     def svg(self) -> str:
         """The plan as a picture: each stage a bar as wide as its channels, before (grey) and after (blue)."""

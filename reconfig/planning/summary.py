@@ -42,8 +42,9 @@ def frozen_widths(reading: Reading, rule: Rule, result: Agreement) -> tuple[Froz
     )
 
 
-def stage_plans(original: Reading, edited: Reading, sizes: Sizes) -> tuple[StagePlan, ...]:
+def stage_plans(original: Reading, edited: Reading, rule: Rule, result: Agreement) -> tuple[StagePlan, ...]:
     """Every stage before and after; ``edited`` is the model at the plan's depth."""
+    sizes = result.sizes
     members = original.stage_members()
     before = _stage_params(original, members, original.structure.own_sizes())
     after = _stage_params(edited, members if edited is original else edited.stage_members(), sizes)
@@ -57,8 +58,32 @@ def stage_plans(original: Reading, edited: Reading, sizes: Sizes) -> tuple[Stage
             width=(old.width, widths.size(edited.placement.outputs[new.index - 1], sizes)),
             params=(before[old.index], after[new.index]),
             dense=old.dense,
+            kept=_kept_channels(edited, new.index - 1, rule, result),
         )
         for old, new in zip(original.placement.stages, edited.placement.stages, strict=True)
+    )
+
+
+def _kept_channels(reading: Reading, stage: int, rule: Rule, result: Agreement) -> int:
+    """Channels at a stage's output that keep their number though ``rule`` asks for another.
+
+    What enters a dense stage, and grows in it, is scaled by other rules than its own.
+    """
+    structure, placement = reading.structure, reading.placement
+    if Ratios(reading, rule).of_stage[stage] * result.gamma == 1.0:
+        return 0
+    dense = placement.stages[stage].dense
+
+    def stays(width: int) -> bool:
+        reason = result.kept.get(width)
+        if reason is not None:
+            return reason.kind not in _NATURAL
+        return not dense and placement.stage_of.get(width) != stage and result.sizes[width] == own[width]
+
+    own = structure.own_sizes()
+    terms = structure.widths.resolve(placement.outputs[stage])
+    return sum(
+        structure.widths.size((term,)) for term in terms if any(stays(width) for width in structure.widths_in((term,)))
     )
 
 

@@ -31,30 +31,34 @@ class Mismatch:
             but a number among the call's arguments changed (``x.shape`` was read), those of the calling module that
             have gone from the old number to the new one.
         error: what the call raised, if it did.
+        another_way: whether the forward made another call in its place.
     """
 
     node: fx.Node
     changes: tuple[tuple[int, Extent], ...]
     error: Exception | None
+    another_way: bool = False
 
     def __str__(self) -> str:
         return describe(self.node) + (f": {self.error}" if self.error else "")
 
 
-def first_mismatch(model: nn.Module, structure: Structure, original: Capture, sizes: Sizes) -> Mismatch | None:
+def first_mismatch(
+    model: nn.Module, structure: Structure, original: Capture, sizes: Sizes, stop: int | None = None
+) -> Mismatch | None:
     """Run the rewritten skeleton as in ``original``: the first call that is not what the plan says, or None.
 
-    Where all is as planned, which is nearly always, nothing is recorded.
+    Only ``nodes[:stop]`` are held against it. Where all is as planned, which is nearly always, nothing is recorded.
     """
-    if _runs_as_planned(model, structure, original, sizes):
+    if _runs_as_planned(model, structure, original, sizes, stop):
         return None
     anew = make_skeleton(model, original.inputs[0].device.type)  # as it was recorded: without what was cached meanwhile
-    return compare(structure, original, capture(anew, original.inputs, training=original.training), sizes)
+    return compare(structure, original, capture(anew, original.inputs, training=original.training), sizes, stop)
 
 
-def _runs_as_planned(model: nn.Module, structure: Structure, original: Capture, sizes: Sizes) -> bool:
+def _runs_as_planned(model: nn.Module, structure: Structure, original: Capture, sizes: Sizes, stop: int | None) -> bool:
     """Whether the skeleton makes the calls of ``original``, and all come out as long as ``sizes`` say."""
-    watcher = _Comparison(structure, original, Lengths(structure, sizes))
+    watcher = _Comparison(structure, original, Lengths(structure, sizes), stop)
     try:
         with running(model, watcher, training=original.training):
             model(*original.inputs)
@@ -69,11 +73,13 @@ class _Comparison(CallWatcher):
     Half of the time of a plan would go into a second recording, which only has to be compared.
     """
 
-    def __init__(self, structure: Structure, original: Capture, lengths: Lengths) -> None:
+    def __init__(self, structure: Structure, original: Capture, lengths: Lengths, stop: int | None) -> None:
         super().__init__(original.inputs[0].device)
-        self._values, self._lengths = structure.values, lengths
+        self._values, self._lengths, self._to_the_end = structure.values, lengths, stop is None
         # What indexes a tuple was recorded beside the call that gave the tuple.
-        calls = [node for node in original.nodes if node.op == "call_function" and node.target is not operator.getitem]
+        calls = [
+            node for node in original.nodes[:stop] if node.op == "call_function" and node.target is not operator.getitem
+        ]
         self._left = calls[::-1]
         self._differs = False
 
@@ -83,6 +89,8 @@ class _Comparison(CallWatcher):
         return not self._left and not self._differs
 
     def saw(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+        if not self._left and not self._to_the_end:
+            return
         node = self._left.pop() if self._left else None
         if node is None or node.target != func or not self._lengths.agree(self._values[node], shape_of(result)):
             self._differs = True  # the model may catch what is raised
@@ -93,17 +101,21 @@ class _DiffersError(Exception):
     """Ends a run that has stopped being what was planned."""
 
 
-def compare(structure: Structure, original: Capture, result: Capture, sizes: Sizes) -> Mismatch | None:
-    """The first node of ``result`` whose shape is not what ``structure`` makes of ``sizes``, or None."""
+def compare(
+    structure: Structure, original: Capture, result: Capture, sizes: Sizes, stop: int | None = None
+) -> Mismatch | None:
+    """The first of the first ``stop`` nodes of ``result`` whose shape is not what ``structure`` makes of ``sizes``."""
     lengths = Lengths(structure, sizes)
-    for node, other in zip(original.nodes, result.nodes, strict=False):
+    for node, other in zip(original.nodes[:stop], result.nodes[:stop], strict=False):
         same = node.op == other.op and node.target == other.target
         if not same or not lengths.agree(structure.values[node], other.meta["shape"]):
             error = result.error if other is result.nodes[-1] else None
             changes = changes_at(structure, lengths, node) or _changed_numbers(
                 structure, lengths, original, node, other
             )
-            return Mismatch(node, changes, error)
+            return Mismatch(node, changes, error, another_way=not same)
+    if stop is not None and len(result.nodes) >= stop and result.error is None:
+        return None
     if result.error is not None or len(original.nodes) != len(result.nodes):
         last = original.nodes[min(len(original.nodes), len(result.nodes)) - 1]
         return Mismatch(last, changes_at(structure, lengths, last), result.error)

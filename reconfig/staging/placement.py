@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from torch import fx, nn
@@ -192,17 +192,30 @@ def _within(block: Block, layers: Sequence[Layer]) -> list[Layer]:
 
 
 def _risen(view: View, blocks: Sequence[Block]) -> Set[fx.Node]:
-    """Nodes that depend on maps of a lower resolution than their own; what a block does within is its own affair."""
+    """Nodes that depend on maps of a lower resolution than their own, and lead to none.
+
+    What a block does within is its own affair. Streams that exchange maps up and down, as HRNet's, rise to no end.
+    """
     level_of = {view.nodes[index]: block.level for block in blocks for index in range(block.start, block.stop)}
-    deepest: dict[fx.Node, int] = {}
-    risen = set()
-    for node in view.nodes:
-        if node in view.dynamic:
-            own = level_of.get(node, view.level_of(node))
-            deepest[node] = max([own, *(deepest[source] for source in node.all_input_nodes if source in deepest)])
-            if deepest[node] > own:
-                risen.add(node)
-    return risen
+    mapped = [node for node in view.nodes if node in view.dynamic and view.area[node] > 1]
+    own = {node: level_of.get(node, view.level_of(node)) for node in mapped}
+    before = _lowest(own, view.nodes, lambda node: node.all_input_nodes)
+    after = _lowest(own, view.nodes[::-1], lambda node: node.users)
+    return {node for node, level in own.items() if before[node] > level >= after[node]}
+
+
+def _lowest(
+    own: Mapping[fx.Node, int], nodes: Sequence[fx.Node], nearer: Callable[[fx.Node], Iterable[fx.Node]]
+) -> Mapping[fx.Node, int]:
+    """The lowest resolution of each node and of all that can be reached by ``nearer``."""
+    lowest: dict[fx.Node, int] = {}
+    for node in nodes:
+        found = [lowest[other] for other in nearer(node) if other in lowest]
+        if node in own:
+            found.append(own[node])
+        if found:
+            lowest[node] = max(found)
+    return lowest
 
 
 def _decoding(view: View, blocks: Sequence[Block], layers: Sequence[Layer], risen: Set[fx.Node]) -> Set[Layer]:

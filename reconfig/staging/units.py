@@ -60,6 +60,7 @@ class Units:
         self.view = view
         self.joins = list(view.joins())
         self._layers = sorted(node for node in (layer.index for layer in view.layers) if self._is_mapped(node))
+        self._depthwise = {layer.index for layer in view.layers if layer.depthwise}
         self._joined = [number for number, _ in self.joins]
         self._width_of = {layer.index: view.structure.widths.size(layer.out) for layer in view.layers}
 
@@ -133,7 +134,20 @@ class Units:
         within = range(bisect_left(self._joined, start), bisect_left(self._joined, stop))
         others = [index for index in within if view.level_of(view.nodes[self._joined[index]]) != level]
         spans = (self.spans[index] for index in others)
-        return any(start <= first and self._layers_in(first, last) for _, first, last in spans)
+        return any(start <= first and self._has_layers_in_a_row(first, last) for _, first, last in spans)
+
+    def _has_layers_in_a_row(self, start: int, stop: int) -> bool:
+        """Whether a layer reads what another has made: parallel ones, or a depthwise one alone, are as one layer."""
+        view, layers = self.view, set(self._layers_in(start, stop)) - self._depthwise
+        made: set[fx.Node] = set()
+        for index in range(start, stop):
+            node = view.nodes[index]
+            follows = not made.isdisjoint(node.all_input_nodes)
+            if follows and index in layers:
+                return True
+            if follows or index in layers:
+                made.add(node)
+        return False
 
     def _is_side(self, start: int, stop: int, strays: Sequence[int], output: fx.Node) -> bool:
         """Whether layers at a lower resolution are a side branch (a mask, an attention pyramid), and not the trunk.

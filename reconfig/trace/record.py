@@ -50,6 +50,14 @@ class ModuleCall:
     outputs: tuple[Passed, ...]
 
 
+class Read(NamedTuple):
+    """Where the forward took numbers out of a tensor: before ``nodes[position]``, by ``call``, in file and line."""
+
+    position: int
+    call: str
+    source: tuple[str, int]
+
+
 @dataclass(frozen=True)
 class Capture:
     """A recorded forward pass.
@@ -59,8 +67,8 @@ class Capture:
     ``source`` (file, line).
     ``features`` has, by module, what a ``forward_features`` returned that the module's forward called.
     ``output`` is what the model returned, tensors replaced by nodes; ``inputs`` and ``training`` say on what and how
-    it ran. ``error`` is set where the forward raised; the call that raised is then the last node, and its ``shape`` is
-    None.
+    it ran. ``reads`` are where it took numbers out of tensors, by which it may have gone on.
+    ``error`` is set where the forward raised; the call that raised is then the last node, and its ``shape`` is None.
     """
 
     graph: fx.Graph
@@ -70,6 +78,7 @@ class Capture:
     output: Any
     inputs: tuple[Tensor, ...]
     training: bool
+    reads: tuple[Read, ...] = ()
     error: Exception | None = None
 
     @property
@@ -119,6 +128,7 @@ class _Recorder(CallWatcher):
         self.features: dict[str, tuple[Passed, ...]] = {}
         self._names = {id(tensor): name for name, tensor in tensors_of(model)}
         self._known: dict[int, fx.Node] = {}
+        self.reads: list[Read] = []
         self._alive: list[Tensor] = []  # an id is only an identity while its tensor lives
         self._stack = [_Open("", 0, ())]
         for index, tensor in enumerate(inputs):
@@ -132,6 +142,9 @@ class _Recorder(CallWatcher):
             for index, item in enumerate(result):
                 if isinstance(item, Tensor):
                     self._record("call_function", operator.getitem, (node, index), {}, item)
+
+    def read(self, func: Any) -> None:
+        self.reads.append(Read(len(self.nodes), f"Tensor.{func.__name__}", _source()))
 
     def _record(self, op: str, target: Any, args: Any, kwargs: Any, result: Any) -> fx.Node:
         inputs, options = self._nodes_for(args), self._nodes_for(kwargs)
@@ -220,6 +233,7 @@ class _Recorder(CallWatcher):
             output=returned,
             inputs=self.inputs,
             training=training,
+            reads=tuple(self.reads),
             error=error,
         )
 

@@ -16,6 +16,11 @@ from torch.utils._device import _device_constructors
 from reconfig.trace.fast_shapes import FastShapes, answer
 
 _WRITES_IN_PLACE = (Tensor.__setitem__, Tensor.copy_)
+_READS_VALUES = {
+    *(Tensor.item, Tensor.tolist, Tensor.numpy, Tensor.__bool__, Tensor.__int__, Tensor.__float__, Tensor.__index__),
+    *(Tensor.__contains__, Tensor.equal, Tensor.allclose, Tensor.is_nonzero),
+    *(torch.equal, torch.allclose, torch.is_nonzero),
+}
 
 
 @contextmanager
@@ -69,7 +74,12 @@ class CallWatcher(TorchFunctionMode):
             self.saw(func, args, kwargs, result)
         elif func in _WRITES_IN_PLACE:
             self.saw(func, args, kwargs, args[0])
+        elif func in _READS_VALUES:
+            self.read(func)
         return result
+
+    def read(self, func: Any) -> None:
+        """A call took numbers out of a tensor: from here on the forward may go by them."""
 
     def saw(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
         """A call gave a tensor, or several; None where it raised."""

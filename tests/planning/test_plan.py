@@ -79,7 +79,7 @@ def test_a_checkpoint_of_the_variant_loads_from_factory_and_plan() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{}", "[]", "null", '{"format": 2}', '{"format": 1}', '{"format": 1, "rule": "10-4"}']
+    "text", ["", "{}", "[]", "null", '{"format": 3}', '{"format": 2}', '{"format": 1, "rule": "10-4"}']
 )
 def test_what_is_no_plan(text: str) -> None:
     with pytest.raises(
