@@ -171,7 +171,7 @@ def _stage(
     resolution: tuple[int, ...],
 ) -> Stage:
     found = {block: _within(block, layers) for block in blocks if block.path and _within(block, layers)}
-    decoders = [block for block, inner in found.items() if decoding.issuperset(inner)]
+    decoders = [block for block, inner in found.items() if decoding >= set(inner)]
     encoders = [block for block in found if block not in decoders]
     paths = [path for block in encoders for path in (_dense_layers(view, block) if dense else (block.path,))]
     plain = [layer.path for layer in layers if layer in decoding and not any(layer in found[b] for b in decoders)]

@@ -237,7 +237,8 @@ def _cramped(first: Capture) -> bool:
     """Whether a convolution with a real kernel, that does not cover its whole input, is left with one position."""
     for node in first.nodes:
         if getattr(node.target, "__name__", "").startswith("conv") and len(node.args) > 1:
-            seen, kernel = (argument.meta["shape"][2:] for argument in node.args[:2])
+            tensors: list[Any] = list(node.args[:2])
+            seen, kernel = (tensor.meta["shape"][2:] for tensor in tensors)
             if math.prod(kernel) not in (1, math.prod(seen)) and math.prod(node.meta["shape"][2:]) == 1:
                 return True
     return False
