@@ -80,7 +80,7 @@ def tied_by_concats(draw: Draw) -> tuple[nn.Module, list[int]]:
 
 STRUCTURES = [nested_residuals, transitions, pools, side_branches, axes, decoders, tied_by_concats]
 quick = settings(
-    max_examples=4,
+    max_examples=2,
     deadline=None,
     derandomize=True,
     database=None,
