@@ -241,6 +241,12 @@ def _has_layers(view: View, path: str) -> bool:
     return any(layer.path.startswith(path + ".") for layer in view.layers)
 
 
+def _has_channels(structure: Structure, node: fx.Node) -> bool:
+    """Whether a width is in a map: not in the mean over channels, of which a mask is made."""
+    value = structure.values[node]
+    return isinstance(value, Value) and not all(constant(extent) for extent in value.dims)
+
+
 def _output(
     structure: Structure, view: View, blocks: Sequence[Block], layers: Sequence[Layer], risen: Set[fx.Node]
 ) -> tuple[Extent, tuple[int, ...]]:
@@ -257,6 +263,7 @@ def _output(
             and user not in makers
             and view.area[user] == view.area[node]
             and (user in risen) == (node in risen)
+            and _has_channels(structure, user)
         ]
         if not following:
             break

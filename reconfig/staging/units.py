@@ -90,8 +90,10 @@ class Units:
         outputs = [node for node in nodes if node in view.dynamic and view.area[node] > 1]
         if not layers or not outputs:
             return None
-        # What follows the last layer, and joins nothing, does not move a unit: a pool at its end.
-        level = view.level_of(view.nodes[max(layers[-1], self._last_join(start, stop))])
+        exit = view.level_of(outputs[-1])
+        level = view.level_of(view.nodes[layers[-1]])
+        if level > exit or self._joins_at(exit, layers[-1], stop):
+            level = exit  # else what follows the last layer, a pool at its end, does not move a unit
         entering = {
             view.level_of(source)
             for node in nodes
@@ -105,11 +107,11 @@ class Units:
         expected = {*entering, level}
         used = set(inner.values()) & expected
         strays = [index for index, other in inner.items() if other not in expected]
-        if leaving - {level, view.level_of(outputs[-1])} or len(used) > 2:
+        if leaving - {level, exit} or len(used) > 2:
             return None
         if any(min(expected) < inner[index] < max(expected) for index in strays):
             return None
-        if len(used) == 2 and self._has_units_elsewhere(start, stop, level):
+        if any(self._has_units_at(other, start, stop) for other in used - {level}):
             return None
         if 2 * len(strays) <= len(inner):
             return level
@@ -124,16 +126,14 @@ class Units:
     def _layers_in(self, start: int, stop: int) -> list[int]:
         return self._layers[bisect_left(self._layers, start) : bisect_left(self._layers, stop)]
 
-    def _last_join(self, start: int, stop: int) -> int:
-        before = bisect_left(self._joined, stop)
-        return self._joined[before - 1] if before and self._joined[before - 1] >= start else start
-
-    def _has_units_elsewhere(self, start: int, stop: int, level: int) -> bool:
-        """Whether a join within closes layers at another resolution: then blocks of several stages are inside."""
-        view = self.view
+    def _joins_at(self, level: int, start: int, stop: int) -> list[int]:
+        """Which of the joins in ``nodes[start:stop]`` give maps of this resolution."""
         within = range(bisect_left(self._joined, start), bisect_left(self._joined, stop))
-        others = [index for index in within if view.level_of(view.nodes[self._joined[index]]) != level]
-        spans = (self.spans[index] for index in others)
+        return [join for join in within if self.view.level_of(self.joins[join][1]) == level]
+
+    def _has_units_at(self, level: int, start: int, stop: int) -> bool:
+        """Whether a join within closes layers at another resolution: then blocks of several stages are inside."""
+        spans = (self.spans[join] for join in self._joins_at(level, start, stop))
         return any(start <= first and self._has_layers_in_a_row(first, last) for _, first, last in spans)
 
     def _has_layers_in_a_row(self, start: int, stop: int) -> bool:

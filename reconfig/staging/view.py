@@ -34,9 +34,9 @@ class View:
         self.nodes = self.capture.nodes
         self.index = {node: number for number, node in enumerate(self.nodes)}
         self.dynamic = self._dynamic()
+        self._shapes = {node: same.meta["shape"] for node, same in zip(self.nodes, roomy.nodes, strict=True)}
         self._positions = {
-            node: self._constant_sizes(larger.meta["shape"], structure.values[node])
-            for node, larger in zip(self.nodes, roomy.nodes, strict=True)
+            node: self._constant_sizes(shape, structure.values[node]) for node, shape in self._shapes.items()
         }
         self.area = {node: math.prod(sizes[1:]) for node, sizes in self._positions.items()}
         self.input_shape = next(node for node in roomy.nodes if node.op == "placeholder").meta["shape"][2:]
@@ -67,7 +67,9 @@ class View:
         return tuple(size for size, extent in zip(shape, value.dims, strict=True) if constant(extent))
 
     def _area_of(self, layer: Layer) -> int:
-        """Positions of what a layer gives; its channels, where they are none of a width, are no positions."""
+        """Positions of what a layer gives, as ``Layer.shape`` has them, on the larger image."""
+        if not layer.kernel:
+            return math.prod(self._shapes[layer.node][1:-1])
         return math.prod(self._positions[layer.node][-len(layer.shape) :]) if layer.shape else 1
 
     def _below(self) -> dict[fx.Node, int]:
