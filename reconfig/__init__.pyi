@@ -7,6 +7,7 @@ from .errors import (
     FrozenError as FrozenError,
     InputError as InputError,
     ModelError as ModelError,
+    NetworkError as NetworkError,
     PlanError as PlanError,
     ReconfigError as ReconfigError,
     RuleError as RuleError,

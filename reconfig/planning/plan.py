@@ -188,7 +188,7 @@ class Plan:
             PlanError: where ``model`` is not of the architecture that the plan was made for.
             VerifyError: where the result does not run forward and backward, or fvcore counts other parameters.
         """
-        self._check_fits(check_model(model))
+        self.check_fits(model)
         result = self._rewritten(model)
         before = kept(result)
         self._check_trains(result, model)
@@ -200,6 +200,24 @@ class Plan:
                 reset_own(result)
         self._check_params(result)
         return result
+
+    def check_fits(self, model: nn.Module) -> None:
+        """See that ``model`` is of the architecture that the plan was made for.
+
+        Raises:
+            PlanError: where it is not; the message names the first tensor that differs.
+            ModelError: where it is no network that can be worked with.
+        """
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors_of(check_model(model))}
+        if shapes == dict(self.before):
+            return
+        for name in sorted({*shapes, *self.before}):
+            if shapes.get(name) != self.before.get(name):
+                raise PlanError(
+                    f"this plan was made for another architecture ({self.model}): {name!r} is "
+                    f"{shapes.get(name, 'missing')} in the model and {self.before.get(name, 'missing')} in the plan; "
+                    "make a plan for this model with reconfig.plan(model, ...)"
+                )
 
     def verify(self, model: nn.Module) -> None:
         """See that ``model`` counts what this plan says, by fvcore: parameters, and multiply-adds of one example.
@@ -224,18 +242,6 @@ class Plan:
         count = count_params(model)
         if count != self.params:
             raise VerifyError(f"the rewritten {self.model} has {count:,} parameters and its plan says {self.params:,}")
-
-    def _check_fits(self, model: nn.Module) -> None:
-        shapes = {name: tuple(tensor.shape) for name, tensor in tensors_of(model)}
-        if shapes == dict(self.before):
-            return
-        for name in sorted({*shapes, *self.before}):
-            if shapes.get(name) != self.before.get(name):
-                raise PlanError(
-                    f"this plan was made for another architecture ({self.model}): {name!r} is "
-                    f"{shapes.get(name, 'missing')} in the model and {self.before.get(name, 'missing')} in the plan; "
-                    "make a plan for this model with reconfig.plan(model, ...)"
-                )
 
     def _rewritten(self, model: nn.Module) -> nn.Module:
         result = make_skeleton(model, self.device)

@@ -1,0 +1,186 @@
+"""What several commands take: a network, and how it is planned."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+import tyro
+from tyro.constructors import PrimitiveConstructorSpec
+
+from reconfig.errors import PlanError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from reconfig.planning.budget import Budget
+    from reconfig.planning.plan import Plan
+
+_Read = TypeVar("_Read")
+Shapes = tuple[tuple[int, ...], ...]
+"""(channels, height, width) of each thing that a network takes, without the batch."""
+
+
+def _one(metavar: str, read: Callable[[str], _Read], show: Callable[[Any], str]) -> PrimitiveConstructorSpec[_Read]:
+    """An option of one word; what ``read`` raises as a ValueError is bad usage."""
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=lambda words: read(words[0]),
+        is_instance=lambda _: True,
+        str_from_instance=lambda value: [show(value)],
+    )
+
+
+def read_shapes(text: str) -> Shapes:
+    """ "3x32x32" as ((3, 32, 32),); several inputs with commas between."""
+    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*(,[1-9]\d*(x[1-9]\d*)*)*", text):
+        raise ValueError(f"an input reads like 3x32x32 (channels, height, width; no batch), not {text!r}")
+    return tuple(tuple(map(int, shape.split("x"))) for shape in text.split(","))
+
+
+def _show_shapes(shapes: Shapes | None) -> str:
+    return ",".join("x".join(map(str, shape)) for shape in shapes) if shapes else "tried out"
+
+
+def read_budget(text: str) -> Budget:
+    """ "params", "flops", "5_000_000" (parameters) or "flops:1e9" as ``reconfig.plan`` takes it."""
+    if text in ("params", "flops"):
+        return text  # type: ignore[return-value]
+    unit, _, number = text.rpartition(":")
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    if unit not in ("", "params", "flops") or not value >= 1 or value != int(value):
+        raise ValueError(f"a budget is params, flops, a number of parameters, or as in flops:1e9, not {text!r}")
+    return (unit, int(value)) if unit else int(value)  # type: ignore[return-value]
+
+
+def _show_budget(budget: Any) -> str:
+    return "none" if budget is None else ":".join(map(str, budget)) if isinstance(budget, tuple) else str(budget)
+
+
+def read_stages(text: str) -> Mapping[str, int]:
+    """ "layer1=1,layer2=2" as a mapping."""
+    found: dict[str, int] = {}
+    for item in text.split(","):
+        name, equals, number = item.rpartition("=")
+        if not (name and equals and number.isdecimal()):
+            raise ValueError(f"stages read like layer1=1,layer2=2 (1 for the first), not {text!r}")
+        found[name] = int(number)
+    return found
+
+
+def _show_stages(stages: Mapping[str, int] | None) -> str:
+    return ",".join(f"{name}={number}" for name, number in stages.items()) if stages else "as found"
+
+
+Model = Annotated[
+    str,
+    tyro.conf.Positional,
+    tyro.conf.arg(
+        metavar="MODEL",
+        help="timm:resnet50, torchvision:resnet18, zoo:vgg11, package.module:Factory, file.py:Net, or "
+        "hub:owner/repo:name; with arguments as in 'zoo:wrn?depth=28&widen=4'.",
+    ),
+]
+RuleOrPlan = Annotated[
+    str,
+    tyro.conf.Positional,
+    tyro.conf.arg(
+        metavar="RULE",
+        help="Widths in tenths (10-10-4), blocks (d9-7-1), both ('d7-9-3 w10-10-4'), a name (`reconfig rules`), or a "
+        "file that `reconfig plan -o` wrote.",
+    ),
+]
+Input = Annotated[
+    Any,
+    _one("3x32x32", read_shapes, _show_shapes),
+    tyro.conf.arg(help="What the network takes, without the batch; several with commas between."),
+]
+Json = Annotated[bool, tyro.conf.arg(help="Print JSON.")]
+
+
+@dataclass(frozen=True)
+class Planning:
+    """How a network is planned; a stored plan has all of this in it."""
+
+    gamma: float = 1.0
+    """Factor on the width of every stage."""
+    budget: Annotated[Any, _one("BUDGET", read_budget, _show_budget)] = None
+    """Solve gamma for params or flops (the original's own), a number of parameters, or as in flops:1e9."""
+    input: Input = None
+    stages: Annotated[Any, _one("NAME=STAGE,...", read_stages, _show_stages)] = None
+    """Stage numbers by module name or pattern, as in layer1=1,layer2=2."""
+    outputs: Literal["keep", "scale"] = "keep"
+    """What becomes of feature maps that the network returns."""
+    weights: Literal["fresh", "inherit"] = "fresh"
+    """How the result is filled: drawn anew, or out of the original's weights."""
+    strict: bool = False
+    """Fail where a width that the rule asks to scale has to stay."""
+
+    def arguments(self, model: nn.Module) -> dict[str, Any]:
+        """The keyword arguments of ``reconfig.plan``."""
+        return {
+            "gamma": self.gamma,
+            "budget": self.budget,
+            "example_input": example(model, self.input),
+            "stages": self.stages,
+            "outputs": self.outputs,
+            "weights": self.weights,
+            "strict": self.strict,
+        }
+
+    def plan(self, model: nn.Module, rule: str) -> Plan:
+        """The plan of ``rule`` for ``model``, or the one that was stored in the file ``rule``.
+
+        Raises:
+            PlanError: the file holds no plan, or one for another network; or an option was given beside it.
+            ReconfigError: whatever ``reconfig.plan`` raises.
+        """
+        import reconfig
+
+        path = Path(rule)
+        if not (path.suffix == ".json" or path.is_file()):
+            return reconfig.plan(model, rule, **self.arguments(model))
+        if self != Planning():
+            raise PlanError(
+                f"{rule} is a stored plan, which has its gamma, budget, input, stages, outputs, weights and strictness "
+                "in it: leave these options out, or give a rule"
+            )
+        plan = read_plan(path)
+        plan.check_fits(model)
+        return plan
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan in a file.
+
+    Raises:
+        PlanError: the file is missing or holds no plan.
+    """
+    import reconfig
+
+    try:
+        return reconfig.Plan.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanError(
+            f"cannot read a plan from {path}: {error}; `reconfig plan MODEL RULE -o {path}` makes one"
+        ) from error
+    except PlanError as error:
+        raise PlanError(f"{path}: {error}") from error
+
+
+def example(model: nn.Module, shapes: Shapes | None) -> tuple[Tensor, ...] | None:
+    """Inputs of these shapes, with a batch, in the model's own dtype; on the meta device."""
+    if shapes is None:
+        return None
+    import torch
+
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
+    return tuple(torch.empty((1, *shape), dtype=dtype, device="meta") for shape in shapes)
