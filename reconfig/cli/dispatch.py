@@ -6,25 +6,29 @@ import os
 import sys
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import tyro
 
 from reconfig.cli.commands import COMMANDS, Command
 from reconfig.cli.raw import divide
 from reconfig.errors import ReconfigError
+from reconfig.networks.nearest import nearest
+from reconfig.version import VERSION
 
 _ABOUT = "Change the widths and depths of a convolutional network, after a plan."
+_CONFIG = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
 
 
 def dispatch(argv: list[str]) -> int:
     """Read ``argv`` and do what it says; the exit code."""
     try:
         command = read(argv)
-    except SystemExit as end:  # --help, or bad usage that tyro has explained
-        return end.code if isinstance(end.code, int) else 1
+    except SystemExit as end:  # --help, or bad usage that has been explained
+        return end.code if isinstance(end.code, int) else 0
     try:
-        return command() or 0
+        code = command() or 0
+        sys.stdout.flush()
     except ReconfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -34,18 +38,33 @@ def dispatch(argv: list[str]) -> int:
     except BrokenPipeError:  # whoever read has seen enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    return code
 
 
 def read(argv: list[str]) -> Command:
     """The command that ``argv`` spells.
 
     Raises:
-        SystemExit: 0 after --help, 2 after bad usage.
+        SystemExit: 0 after --help, --version and completion scripts, 2 after bad usage.
     """
-    own, rest = divide(COMMANDS, argv)
+    name = argv[0] if argv else ""
+    if name == "--version":
+        print(VERSION)
+        sys.exit(0)
+    if name in COMMANDS:  # read alone, so that what is said of bad usage is about this command
+        own, rest = divide(COMMANDS[name], argv[1:])
+        command = tyro.cli(COMMANDS[name], prog=f"reconfig {name}", args=own, config=_CONFIG)
+        return command if rest is None else command.with_rest(tuple(rest))
+    if name and not name.startswith("-"):
+        _unknown(name)
     kinds: list[Any] = [
-        Annotated[kind, tyro.conf.subcommand(name, prefix_name=False)] for name, kind in COMMANDS.items()
+        Annotated[kind, tyro.conf.subcommand(known, prefix_name=False)] for known, kind in COMMANDS.items()
     ]
-    config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
-    command: Any = tyro.cli(reduce(or_, kinds), prog="reconfig", description=_ABOUT, args=own, config=config)
-    return command if rest is None else command.with_rest(tuple(rest))
+    return tyro.cli(reduce(or_, kinds), prog="reconfig", description=_ABOUT, args=argv, config=_CONFIG)
+
+
+def _unknown(name: str) -> NoReturn:
+    near = nearest(name, COMMANDS)
+    meant = f"did you mean `reconfig {near[0]}`?" if near else f"there are {', '.join(COMMANDS)}"
+    print(f"error: reconfig has no command {name!r}: {meant}", file=sys.stderr)
+    sys.exit(2)

@@ -16,13 +16,12 @@ option of the command's own nor the value of one, or at ``-m``, or behind ``--``
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Annotated, Any, Self, get_origin, get_type_hints
+from typing import Annotated, Self, get_type_hints
 
 import tyro
 
-_FLAGS = ("-h", "--help")
+_HELP = ("-h", "--help")
 
 
 @dataclass(frozen=True)
@@ -39,13 +38,12 @@ class Raw:
         return replace(self, rest=rest)
 
 
-def divide(commands: Mapping[str, Any], argv: list[str]) -> tuple[list[str], list[str] | None]:
-    """``argv`` up to the rest of a ``Raw`` command, and that rest; None where the command is another."""
-    kind = commands.get(argv[0]) if argv else None
+def divide(kind: object, argv: list[str]) -> tuple[list[str], list[str] | None]:
+    """The arguments of a command of this kind up to the rest of a ``Raw`` one, and that rest; None for any other kind."""
     if not (isinstance(kind, type) and issubclass(kind, Raw)):
         return argv, None
-    flags = {*_FLAGS, *_flags(kind)}
-    position = 1
+    flags = {*_HELP, *_flags(kind)}
+    position = 0
     while position < len(argv):
         word = argv[position]
         if word == "--":
@@ -62,7 +60,6 @@ def _flags(kind: type) -> list[str]:
     flags: list[str] = []
     for field in fields(kind):
         hint = hints[field.name]
-        hint = hint.__origin__ if get_origin(hint) is Annotated else hint
         if hint is bool:
             flags.append("--" + field.name.replace("_", "-"))
         elif is_dataclass(hint) and isinstance(hint, type):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from reconfig.cli.options import Input, Json, Model, example
-from reconfig.cli.printing import print_json
+from reconfig.cli.printing import aside, print_json
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,10 @@ class Stages:
         import reconfig
         from reconfig import networks
 
-        model = networks.build(self.model)
-        found = reconfig.stages(model, example(model, self.input))
+        with aside():
+            model = networks.build(self.model)
+            found = reconfig.stages(model, example(model, self.input))
         if self.json:
-            print_json(found)
+            print_json(asdict(found))
         else:
             print(found)
