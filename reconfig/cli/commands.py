@@ -4,8 +4,8 @@ To add one: a file here with a frozen dataclass, whose fields are its arguments 
 the help) and whose ``__call__`` does the work and returns an exit code or None; and its line below. Such a file imports
 torch, and whatever brings it, in functions alone: ``--help`` waits for every file of the table. Errors of ours
 (``ReconfigError``) are left to ``dispatch``. What a network prints belongs on stderr: make and run it within
-``printing.aside()``. A command that takes the rest of the line as it stands (a script and the script's own arguments) is
-a ``Raw``, see ``reconfig/cli/raw.py``.
+``printing.aside()``. A command that takes the rest of the line as it stands (a script and the script's own arguments)
+is a ``Raw``, see ``reconfig/cli/raw.py``.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def read(argv: list[str]) -> Command:
         sys.exit(0)
     if name in COMMANDS:  # read alone, so that what is said of bad usage is about this command
         own, rest = divide(COMMANDS[name], argv[1:])
-        command = tyro.cli(COMMANDS[name], prog=f"reconfig {name}", args=own, config=_CONFIG)
+        command: Any = tyro.cli(COMMANDS[name], prog=f"reconfig {name}", args=own, config=_CONFIG)
         return command if rest is None else command.with_rest(tuple(rest))
     if name and not name.startswith("-"):
         _unknown(name)

@@ -39,7 +39,7 @@ class Raw:
 
 
 def divide(kind: object, argv: list[str]) -> tuple[list[str], list[str] | None]:
-    """The arguments of a command of this kind up to the rest of a ``Raw`` one, and that rest; None for any other kind."""
+    """The arguments up to the rest, and the rest, for a ``Raw`` kind of command; all of them and None for another."""
     if not (isinstance(kind, type) and issubclass(kind, Raw)):
         return argv, None
     flags = {*_HELP, *_flags(kind)}

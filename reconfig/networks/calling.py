@@ -9,7 +9,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from reconfig.errors import NetworkError
-from reconfig.networks.importing import failed
+from reconfig.networks.failing import failed
 from reconfig.networks.name import NetworkName
 from reconfig.networks.nearest import listing, nearest
 

@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from pkgutil import iter_modules
 from types import ModuleType
 
 from reconfig.errors import NetworkError
-from reconfig.networks.name import NetworkName
+from reconfig.networks.failing import failed
+from reconfig.networks.name import LIBRARIES, NetworkName
+from reconfig.networks.nearest import nearest
 
 
 @contextmanager
@@ -27,8 +30,8 @@ def in_path(folder: Path) -> Iterator[None]:
         sys.path[:] = before
 
 
-def import_module(name: NetworkName, meant: str) -> ModuleType:
-    """The module of ``name``; ``meant`` is what to write where there is none.
+def import_module(name: NetworkName) -> ModuleType:
+    """The module of ``name``.
 
     Raises:
         NetworkError: it is missing, or raises.
@@ -38,14 +41,21 @@ def import_module(name: NetworkName, meant: str) -> ModuleType:
     except ModuleNotFoundError as error:
         missing = error.name or ""
         if name.source == missing or name.source.startswith(missing + "."):
-            way = (
-                meant
-                or f"install what has {missing}, run from its folder, or name a file, as in path/to/file.py:{name.name}"
-            )
-            raise NetworkError(f"no module {missing!r} for {str(name)!r}: {way}") from error
+            raise NetworkError(f"no module {missing!r} for {str(name)!r}: {_meant(name, missing)}") from error
         raise failed(f"{name.source} cannot be imported", error) from error
     except (Exception, SystemExit) as error:
         raise failed(f"{name.source} cannot be imported", error) from error
+
+
+def _meant(name: NetworkName, missing: str) -> str:
+    """What to write in place of a module that is not there."""
+    parent, _, last = missing.rpartition(".")
+    folders = list(getattr(sys.modules.get(parent), "__path__", ())) if parent else [str(Path.cwd())]
+    near = nearest(last, [*(() if parent else LIBRARIES), *(found.name for found in iter_modules(folders))])
+    if near:
+        source = f"{parent}.{near[0]}" if parent else near[0]
+        return f"write {str(NetworkName(source + name.source.removeprefix(missing), name.name, name.arguments))!r}"
+    return f"install what has {missing}, run from its folder, or name a file, as in path/to/file.py:{name.name}"
 
 
 def import_file(path: Path) -> ModuleType:
@@ -55,7 +65,11 @@ def import_file(path: Path) -> ModuleType:
         NetworkError: it is missing, or raises.
     """
     if not path.is_file():
-        raise NetworkError(f"there is no file {path}: a network in a file reads like path/to/file.py:Net")
+        near = nearest(path.name, (found.name for found in path.parent.glob("*.py")))
+        meant = (
+            f"the nearest is {path.with_name(near[0])}" if near else "a network in a file reads like folder/file.py:Net"
+        )
+        raise NetworkError(f"there is no file {path}: {meant}")
     folder, name = path.resolve().parent, path.stem
     while (folder / "__init__.py").is_file():
         folder, name = folder.parent, f"{folder.name}.{name}"
@@ -85,25 +99,3 @@ def _load(path: Path, name: str) -> ModuleType:
         del sys.modules[name]
         raise
     return module
-
-
-def failed(what: str, error: BaseException) -> NetworkError:
-    """``what``, with what was raised and where."""
-    if isinstance(error, SystemExit):
-        return NetworkError(
-            f"{what}: it ends the program (SystemExit: {error.code}){_where(error)}; put what it does as a script under "
-            "`if __name__ == '__main__':`"
-        )
-    way = f"; pip install {error.name}" if isinstance(error, ModuleNotFoundError) and error.name else ""
-    return NetworkError(f"{what}: {type(error).__name__}: {error}{_where(error)}{way}")
-
-
-def _where(error: BaseException) -> str:
-    """The innermost line of Python that raised."""
-    trace, found = error.__traceback__, ""
-    while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
-        if not file.startswith("<"):
-            found = f" at {Path(file).name}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    return found

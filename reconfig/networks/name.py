@@ -95,7 +95,8 @@ def _arguments(text: str, query: str) -> dict[str, Any]:
         key, equals, value = item.partition("=")
         if not equals or not key.isidentifier():
             raise NetworkError(
-                f"{item!r} in {text!r} is no argument: arguments read like ?depth=28&widen=4, with %26 for an & in a value"
+                f"{item!r} in {text!r} is no argument: arguments read like ?depth=28&widen=4, with %26 for an & in a "
+                "value"
             )
         if key in found:
             raise NetworkError(f"{text!r} gives {key} twice: leave one out")

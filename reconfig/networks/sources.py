@@ -25,15 +25,19 @@ def find(name: NetworkName) -> Iterator[Factory]:
     Raises:
         NetworkError: there is no such thing.
     """
-    if name.source in LIBRARIES:
+    place = _local(name)
+    if place.source in LIBRARIES:
         yield {"timm": _timm, "torchvision": _torchvision, "zoo": _zoo, "hub": _hub}[name.source](name)
         return
-    folder = Path(name.source).resolve().parent if name.is_file else Path.cwd()
-    with in_path(folder):
-        if name.is_file:
-            yield _attribute(name, import_file(Path(name.source)))
-        else:
-            yield _attribute(name, import_module(name, _meant(name)))
+    with in_path(Path(place.source).resolve().parent if place.is_file else Path.cwd()):
+        yield _attribute(place, import_file(Path(place.source)) if place.is_file else import_module(place))
+
+
+def _local(name: NetworkName) -> NetworkName:
+    """The same, by its file where it is a hub's in a folder."""
+    folder, _, entry = name.name.rpartition(":")
+    hubconf = Path(folder, "hubconf.py")
+    return NetworkName(str(hubconf), entry, name.arguments) if name.source == "hub" and hubconf.is_file() else name
 
 
 def _timm(name: NetworkName) -> Factory:
@@ -68,22 +72,21 @@ def _hub(name: NetworkName) -> Factory:
     import torch
 
     repository, _, entry = name.name.rpartition(":")
-    source = "local" if Path(repository, "hubconf.py").is_file() else "github"
-    if source == "github" and (Path(repository).is_dir() or repository.count("/") != 1):
+    if Path(repository).is_dir() or repository.partition(":")[0].count("/") != 1:
         missing = (
             "has no hubconf.py" if Path(repository).is_dir() else "is neither owner/repo nor a folder with a hubconf.py"
         )
         raise NetworkError(f"{repository!r} in {str(name)!r} {missing}: write hub:owner/repo:name or hub:folder:name")
     try:
-        known = torch.hub.list(repository, source=source, verbose=False)
+        known = torch.hub.list(repository, verbose=False)
     except (Exception, EOFError) as error:
         raise NetworkError(
-            f"cannot read hubconf.py of {repository}: {type(error).__name__}: {error}; see that torch.hub.list("
-            f"{repository!r}, source={source!r}) works"
+            f"cannot read hubconf.py of {repository}: {type(error).__name__}: {error}; see that "
+            f"torch.hub.list({repository!r}) works"
         ) from error
     if entry not in known:
         raise _unknown(name, f"{repository} has no network", entry, known, f"{repository}:")
-    return partial(torch.hub.load, repository, entry, source=source, verbose=False)
+    return partial(torch.hub.load, repository, entry, verbose=False)
 
 
 def _attribute(name: NetworkName, module: Any) -> Factory:
@@ -115,12 +118,6 @@ def _library(name: str) -> Any:
         if error.name != name:
             raise NetworkError(f"{name} cannot be imported: {error}; pip install {error.name}") from error
         raise NetworkError(f"{name} is not installed: pip install 'robust-reconfig[{name}]'") from error
-
-
-def _meant(name: NetworkName) -> str:
-    """What to write in place of a module that is not there."""
-    near = nearest(name.source, LIBRARIES)
-    return f"write {NetworkName(near[0], name.name, name.arguments)}" if near else ""
 
 
 def _unknown(name: NetworkName, what: str, wanted: str, known: Iterable[str], before: str = "") -> NetworkError:
