@@ -12,14 +12,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from reconfig.cli.apply import Apply
+from reconfig.cli.count import Count
+from reconfig.cli.draw import Draw
+from reconfig.cli.plan import Plan
 from reconfig.cli.rules import Rules
 from reconfig.cli.stages import Stages
 
 Command = Callable[[], int | None]
 
 COMMANDS: Mapping[str, Callable[..., Command]] = {
-    "rules": Rules,
     "stages": Stages,
+    "plan": Plan,
+    "draw": Draw,
+    "apply": Apply,
+    "count": Count,
+    "rules": Rules,
     # "export": Export,  of reconfig/cli/export.py
     # "run": Run,  of reconfig/cli/run.py, a Raw
 }

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from reconfig.errors import PlanError
+from reconfig.cli.printing import aside
+from reconfig.errors import PlanError, RuleError
+from reconfig.networks.nearest import nearest
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -136,26 +138,79 @@ class Planning:
             "strict": self.strict,
         }
 
+    def of(self, model: str, rule: str) -> tuple[nn.Module, Plan]:
+        """The network called ``model``, and its plan by ``rule``, which may be a file with a stored plan.
+
+        Raises:
+            ReconfigError: as ``networks.build`` and ``plan`` do; a rule that is none is found before anything is made.
+        """
+        stored = self.stored(rule)
+        from reconfig import networks
+
+        with aside():
+            built = networks.build(model)
+            return built, self._plan(built, rule, stored)
+
     def plan(self, model: nn.Module, rule: str) -> Plan:
         """The plan of ``rule`` for ``model``, or the one that was stored in the file ``rule``.
 
         Raises:
+            RuleError: it is no rule, nor a file.
             PlanError: the file holds no plan, or one for another network; or an option was given beside it.
             ReconfigError: whatever ``reconfig.plan`` raises.
         """
-        import reconfig
+        return self._plan(model, rule, self.stored(rule))
 
+    def stored(self, rule: str) -> Plan | None:
+        """The plan in the file that ``rule`` names; None where it is a rule.
+
+        Raises:
+            RuleError, PlanError: as ``plan`` does.
+        """
         path = Path(rule)
-        if not (path.suffix == ".json" or path.is_file()):
-            return reconfig.plan(model, rule, **self.arguments(model))
+        if path.suffix != ".json" and not (path.is_file() and not _is_rule(rule)):
+            check_rule(rule)
+            return None
         if self != Planning():
             raise PlanError(
                 f"{rule} is a stored plan, which has its gamma, budget, input, stages, outputs, weights and strictness "
                 "in it: leave these options out, or give a rule"
             )
-        plan = read_plan(path)
-        plan.check_fits(model)
-        return plan
+        return read_plan(path)
+
+    def _plan(self, model: nn.Module, rule: str, stored: Plan | None) -> Plan:
+        import reconfig
+
+        if stored is None:
+            return reconfig.plan(model, rule, **self.arguments(model))
+        stored.check_fits(model)
+        return stored
+
+
+def _is_rule(text: str) -> bool:
+    from reconfig.rule import Rule
+
+    try:
+        Rule.parse(text)
+    except RuleError:
+        return False
+    return True
+
+
+def check_rule(text: str) -> None:
+    """See that ``text`` is a rule.
+
+    Raises:
+        RuleError: it is none; the message has the nearest name.
+    """
+    from reconfig.rule import NAMED, Rule
+
+    try:
+        Rule.parse(text)
+    except RuleError as error:
+        near = nearest(text, NAMED)
+        meant = f"; did you mean {near[0]!r}? `reconfig rules` lists all" if near else ""
+        raise type(error)(f"{error}{meant}") from error
 
 
 def read_plan(path: Path) -> Plan:
@@ -168,10 +223,14 @@ def read_plan(path: Path) -> Plan:
 
     try:
         return reconfig.Plan.from_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        near = nearest(path.name, (found.name for found in path.parent.glob("*.json")))
+        meant = (
+            f"the nearest is {path.with_name(near[0])}" if near else f"`reconfig plan MODEL RULE -o {path}` makes it"
+        )
+        raise PlanError(f"there is no plan {path}: {meant}") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise PlanError(
-            f"cannot read a plan from {path}: {error}; `reconfig plan MODEL RULE -o {path}` makes one"
-        ) from error
+        raise PlanError(f"cannot read a plan from {path}: {error}; `reconfig plan MODEL RULE -o` makes one") from error
     except PlanError as error:
         raise PlanError(f"{path}: {error}") from error
 

@@ -25,6 +25,19 @@ def aside() -> Iterator[None]:
         yield
 
 
+def check_can_write(path: Path, *suffixes: str) -> None:
+    """See that a file of one of these kinds can be written there, before anything takes time.
+
+    Raises:
+        ExportError: its name ends otherwise, or there is no such folder.
+    """
+    if path.suffix not in suffixes:
+        ends = " or ".join(filter(None, (", ".join(suffixes[:-1]), suffixes[-1])))
+        raise ExportError(f"{path} has to end in {ends}: write {path.with_suffix(suffixes[0])}")
+    if not path.parent.is_dir():
+        raise ExportError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+
+
 def write(path: Path, content: str | bytes) -> None:
     """Write a file, whole or not at all; one that exists is replaced.
 

@@ -66,9 +66,7 @@ def import_file(path: Path) -> ModuleType:
     """
     if not path.is_file():
         near = nearest(path.name, (found.name for found in path.parent.glob("*.py")))
-        meant = (
-            f"the nearest is {path.with_name(near[0])}" if near else "a network in a file reads like folder/file.py:Net"
-        )
+        meant = f"the nearest is {path.with_name(near[0])}" if near else "a network reads like folder/file.py:Net"
         raise NetworkError(f"there is no file {path}: {meant}")
     folder, name = path.resolve().parent, path.stem
     while (folder / "__init__.py").is_file():

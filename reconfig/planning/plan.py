@@ -13,8 +13,12 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from reconfig.draw import Bar, bars, change, listed, resolution, table
+from reconfig.draw import change, listed, resolution, table
 from reconfig.errors import PlanError, VerifyError
+from reconfig.picture.chart import Cell, Chart, Row, brief
+from reconfig.picture.html import html
+from reconfig.picture.layers import layer_rows
+from reconfig.picture.svg import svg
 from reconfig.planning.measured import count_flops, count_params
 from reconfig.planning.records import RECORDS, UNREADABLE
 from reconfig.rewrite.depth import DepthEdit, edit_depth
@@ -30,6 +34,7 @@ from reconfig.trace.traces import kept, unchanged
 from reconfig.trace.watch import preserved_rng
 from reconfig.widths.reasons import FrozenKind
 
+_LAYERS = "of each layer: channels in → out, kernel, g and the number of groups"
 _FORMAT = 2  # of the JSON; 1 had no kinds of reasons
 
 
@@ -54,6 +59,16 @@ class StagePlan:
     width: tuple[int, int]
     params: tuple[int, int]
     dense: bool
+
+
+def _row(stage: StagePlan) -> Row:
+    dense = ("dense",) if stage.dense else ()
+    cells = []
+    for blocks, width, params in zip(stage.blocks, stage.width, stage.params, strict=True):
+        counted = () if not blocks else (f"{blocks} block" + "s" * (blocks != 1),)
+        words = (f"{width:,} channels", *dense, *counted, f"{brief(params)} parameters")
+        cells.append(Cell(width, words, f"{params:,} parameters"))
+    return Row(f"stage {stage.index}", resolution(stage.resolution), tuple(cells))
 
 
 @dataclass(frozen=True)
@@ -147,18 +162,37 @@ class Plan:
         lines += map(str, self.frozen)
         return "\n".join(lines)
 
-    def svg(self) -> str:
-        """The plan as a picture: each stage a bar as wide as its channels, before (grey) and after (blue)."""
-        rows = []
-        for stage in self.stages:
-            blocks = f", {change(*stage.blocks)} blocks" if stage.blocks[0] else ""
-            title = f"stage {stage.index}, {resolution(stage.resolution)}{blocks}"
-            rows.append(Bar(*stage.width, title, f"width {change(*stage.width)}"))
-        title = f"{self.model}, rule {self.rule}, γ = {self.gamma:.4g}"
-        return bars(title, f"{self.params_before:,} parameters (grey) -> {self.params:,} (blue)", rows)
+    def chart(self, model: nn.Module | None = None) -> Chart:
+        """What pictures of the plan show: before beside after, stage by stage, or layer by layer with the ``model``.
 
-    _repr_svg_ = svg
-    """What a notebook shows."""
+        Args:
+            model: the network that the plan was made for; it is not touched.
+
+        Raises:
+            PlanError: where ``model`` is not of the architecture that the plan was made for.
+        """
+        if model is not None:
+            self.check_fits(model)
+        flops = change(self.flops_before, self.flops)
+        return Chart(
+            title=f"{self.model}, rule {self.rule}, γ = {self.gamma:.4g}",
+            words=f"{change(self.params_before, self.params)} parameters, {flops} multiply-adds".replace("->", "→"),
+            columns=("before", "after"),
+            rows=tuple(map(_row, self.stages)) if model is None else layer_rows(model, self._rewritten(model)),
+            notes=(*(() if model is None else (_LAYERS,)), *map(str, self.frozen)),
+            dense=model is not None,
+        )
+
+    def svg(self, model: nn.Module | None = None) -> str:
+        """The plan as a picture, as ``chart`` says; what changes is blue, bars are as long as there are channels."""
+        return svg(self.chart(model))
+
+    def _repr_svg_(self) -> str:
+        return self.svg()
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the picture, and the table to unfold."""
+        return html(self.chart(), str(self))
 
     def to_json(self) -> str:
         """The plan as JSON text; ``Plan.from_json`` reads it back to an equal plan."""
