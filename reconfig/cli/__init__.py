@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 _NEEDED = ("tyro", "rich")  # what the extra `cli` brings
 
@@ -24,4 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"error: the command needs {error.name}: pip install 'robust-reconfig[cli]'", file=sys.stderr)
         return 1
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a console that has no bars still gets the words
     return dispatch(sys.argv[1:] if argv is None else list(argv))

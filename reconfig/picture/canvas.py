@@ -11,7 +11,7 @@ from reconfig.picture.chart import Cell, Chart, Row, shortened
 
 WIDTH = 800
 _MARGIN, _LABEL, _RATIO, _GAP = 16, 116, 48, 12  # left and right; a stage's name; its ratio; between columns
-_NAME, _WORDS = 262, 116  # a layer's name; what is written beside its bar
+_NAME, _WORDS = 236, 142  # a layer's name; what is written beside its bar
 _TOP, _LINE, _FOOT = 92, 17, 12  # above the first row; from note to note; below everything
 _GREY, _BLUE, _INK, _PALE = "#c9ced6", "#0b7285", "#1b1f24", "#59636e"
 _WIDE = 0.6  # of a letter's width in its size, on the wide side: sans-serif is another font everywhere

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable
 from difflib import SequenceMatcher
-from typing import Any
 
 from torch import nn
 
@@ -17,21 +16,23 @@ def layer_rows(before: nn.Module, after: nn.Module) -> tuple[Row, ...]:
     Args:
         before, after: networks, on any device; norms and other vectors follow the layers and have no rows.
     """
-    cells = [
-        {name: _cell(module) for name, module in model.named_modules() if _maps(module)} for model in (before, after)
-    ]
-    return tuple(Row(name, "", tuple(side.get(name) for side in cells)) for name in _merged(*cells))
+    sides = [_cells(before), _cells(after)]
+    return tuple(Row(name, "", tuple(side.get(name) for side in sides)) for name in _merged(*sides))
+
+
+def _cells(model: nn.Module) -> dict[str, Cell]:
+    return {name: _cell(module) for name, module in model.named_modules() if _maps(module)}
 
 
 def _maps(module: nn.Module) -> bool:
     return any(parameter.dim() > 1 for parameter in module.parameters(recurse=False))
 
 
-def _merged(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+def _merged(before: Iterable[str], after: Iterable[str]) -> Iterable[str]:
     """All names once, in an order that both keep."""
     left, right = list(before), list(after)
-    for _, start, end, other_start, other_end in SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
-        yield from dict.fromkeys([*left[start:end], *right[other_start:other_end]])
+    steps = SequenceMatcher(None, left, right, autojunk=False).get_opcodes()
+    return dict.fromkeys(name for _, a, b, c, d in steps for name in (*left[a:b], *right[c:d]))
 
 
 def _cell(module: nn.Module) -> Cell:
