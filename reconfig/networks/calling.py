@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import TYPE_CHECKING
 
 from reconfig.errors import NetworkError
@@ -86,10 +86,11 @@ def _refused(name: NetworkName, error: TypeError) -> NetworkError | None:
 
 
 def _called(qualified: str, frame: FrameType) -> Callable[..., object] | None:
-    """What the frame called under this name, as its error message has it."""
+    """What the frame called under this name, as its error message has it; of its own names, or of a module's in it."""
     for value in (*frame.f_locals.values(), *frame.f_globals.values()):
-        if callable(value) and getattr(value, "__qualname__", None) == qualified:
-            return value
+        found = getattr(value, qualified, None) if isinstance(value, ModuleType) else value
+        if callable(found) and getattr(found, "__qualname__", None) == qualified:
+            return found
     return None
 
 

@@ -24,6 +24,8 @@ def failed(what: str, error: BaseException) -> NetworkError:
 
 
 def _where(error: BaseException) -> str:
+    if isinstance(error, SyntaxError):
+        return ""  # its own words have the place
     frames = [
         (Path(frame.filename), frame.lineno)
         for frame in traceback.extract_tb(error.__traceback__)

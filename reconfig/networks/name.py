@@ -84,7 +84,7 @@ def _no_source(text: str, path: str, colon: bool) -> NoReturn:
     if path.endswith((".py", ".py:")):
         raise NetworkError(f"{text!r} does not say what to call in the file: write {path.rstrip(':')}:Net")
     name = path.strip(":")
-    if colon and path.endswith(":"):
+    if name in LIBRARIES or (colon and path.endswith(":")):
         raise NetworkError(f"{text!r} does not say which network of {name}: write {name}:NAME; {_EXAMPLE}")
     raise NetworkError(f"{text!r} does not say where {name} comes from: write timm:{name} or zoo:{name}; {_EXAMPLE}")
 

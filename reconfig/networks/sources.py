@@ -100,9 +100,9 @@ def _attribute(name: NetworkName, module: Any) -> Factory:
 
     if isinstance(found, nn.Module):
         kind = type(found).__name__
+        example = f", as in {name.source}:{kind}" if hasattr(module, kind) else ""
         raise NetworkError(
-            f"{name} is a network already, not what makes one: name its class or a function that returns it, as in "
-            f"{name.source}:{kind}"
+            f"{name} is a network already, not what makes one: name its class or a function that returns it{example}"
         )
     if not callable(found):
         raise NetworkError(

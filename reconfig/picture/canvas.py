@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,6 +13,7 @@ WIDTH = 800
 _MARGIN, _LABEL, _RATIO, _GAP = 16, 116, 48, 12  # left and right; a stage's name; its ratio; between columns
 _NAME, _WORDS = 236, 142  # a layer's name; what is written beside its bar
 _TOP, _LINE, _FOOT = 92, 17, 12  # above the first row; from note to note; below everything
+_NOTES = 8  # as many are written out
 _GREY, _BLUE, _INK, _PALE = "#c9ced6", "#0b7285", "#1b1f24", "#59636e"
 _WIDE = 0.6  # of a letter's width in its size, on the wide side: sans-serif is another font everywhere
 _MONO = 0.605
@@ -72,10 +73,18 @@ def lay_out(chart: Chart) -> Canvas:
         shapes += draw(row, y, width, longest)
         y += height
     y += 8
-    for line in (line for note in chart.notes for line in textwrap.wrap(note, 108, subsequent_indent="   ")):
+    for line in _notes(chart.notes):
         shapes.append(Text(_MARGIN, y + 4, line, 11, _PALE))
         y += _LINE
     return Canvas(round(y + _FOOT), tuple(shapes))
+
+
+def _notes(notes: Sequence[str]) -> Iterator[str]:
+    """The lines of the first notes, and how many more there are."""
+    for note in notes[:_NOTES]:
+        yield from textwrap.wrap(note, 108)
+    if len(notes) > _NOTES:
+        yield f"and {len(notes) - _NOTES} more"
 
 
 def _column(chart: Chart, left: float) -> float:
