@@ -58,7 +58,7 @@ def read_budget(text: str) -> Budget:
         value = float(number)
     except ValueError:
         value = math.nan
-    if unit not in ("", "params", "flops") or not value >= 1 or value != int(value):
+    if unit not in ("", "params", "flops") or not 1 <= value < math.inf or value != int(value):
         raise ValueError(f"a budget is params, flops, a number of parameters, or as in flops:1e9, not {text!r}")
     return (unit, int(value)) if unit else int(value)  # type: ignore[return-value]
 

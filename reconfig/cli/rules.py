@@ -19,9 +19,7 @@ class Rules:
         from reconfig.words import WORDS
 
         if self.json:
-            words = [
-                {"example": word.example, "meaning": word.meaning, "source": word.source} for word in WORDS.values()
-            ]
+            words = {word.example: {"meaning": word.meaning, "source": word.source} for word in WORDS.values()}
             print_json({"words": words, "named": {name: asdict(named) for name, named in NAMED.items()}})
             return
         print("Words of a rule, with spaces between:")
