@@ -15,7 +15,7 @@ _NAME, _WORDS = 236, 142  # a layer's name; what is written beside its bar
 _TOP, _LINE, _FOOT = 92, 17, 12  # above the first row; from note to note; below everything
 _NOTES = 8  # as many are written out
 _GREY, _BLUE, _INK, _PALE = "#c9ced6", "#0b7285", "#1b1f24", "#59636e"
-_WIDE = 0.6  # of a letter's width in its size, on the wide side: sans-serif is another font everywhere
+_WIDE, _BOLD = 0.6, 0.7  # of a letter's width in its size, on the wide side: sans-serif is another font everywhere
 _MONO = 0.605
 
 
@@ -61,12 +61,12 @@ def lay_out(chart: Chart) -> Canvas:
     left = _NAME if chart.dense else _LABEL
     width = _column(chart, left)
     shapes: list[Box | Text] = [
-        Text(_MARGIN, 26, _cut(chart.title, WIDTH - 2 * _MARGIN, 16 * _WIDE), 16, bold=True),
+        Text(_MARGIN, 26, _cut(chart.title, WIDTH - 2 * _MARGIN, 16 * _BOLD), 16, bold=True),
         Text(_MARGIN, 48, _cut(chart.words, WIDTH - 2 * _MARGIN, 12 * _WIDE), colour=_PALE),
     ]
     for number, heading in enumerate(chart.columns):
         x = _MARGIN + left + number * (width + _GAP)
-        text = Text(x, 76, _cut(heading, width, 12 * _WIDE), bold=True)
+        text = Text(x, 76, _cut(heading, width, 12 * _BOLD), bold=True)
         shapes.append(text if chart.dense else replace(text, x=x + width / 2, anchor="middle"))
     y = float(_TOP)
     for row in chart.rows:
@@ -76,7 +76,7 @@ def lay_out(chart: Chart) -> Canvas:
     for line in _notes(chart.notes):
         shapes.append(Text(_MARGIN, y + 4, line, 11, _PALE))
         y += _LINE
-    return Canvas(round(y + _FOOT), tuple(shapes))
+    return Canvas(round(y + _FOOT), tuple(shape for shape in shapes if isinstance(shape, Box) or shape.words))
 
 
 def _notes(notes: Sequence[str]) -> Iterator[str]:
@@ -95,7 +95,7 @@ def _column(chart: Chart, left: float) -> float:
 
 
 def _stage(row: Row, y: float, width: float, longest: int) -> Iterator[Box | Text]:
-    yield Text(_MARGIN, y + 18, _cut(row.title, _LABEL, 13 * _WIDE), 13, bold=True)
+    yield Text(_MARGIN, y + 18, _cut(row.title, _LABEL, 13 * _BOLD), 13, bold=True)
     yield Text(_MARGIN, y + 35, _cut(row.words, _LABEL, 12 * _WIDE), colour=_PALE)
     yield from _ratio(row, y + 18, 12)
     for number, cell in enumerate(row.cells):

@@ -10,6 +10,9 @@ from torch import nn
 from reconfig.picture.chart import Cell, Row
 
 
+_ITSELF = "the model itself"
+
+
 def layer_rows(before: nn.Module, after: nn.Module) -> tuple[Row, ...]:
     """A row for each module with a weight that maps channels, in the order in which the networks keep them.
 
@@ -17,7 +20,7 @@ def layer_rows(before: nn.Module, after: nn.Module) -> tuple[Row, ...]:
         before, after: networks, on any device; norms and other vectors follow the layers and have no rows.
     """
     sides = [_cells(before), _cells(after)]
-    return tuple(Row(name, "", tuple(side.get(name) for side in sides)) for name in _merged(*sides))
+    return tuple(Row(name or _ITSELF, "", tuple(side.get(name) for side in sides)) for name in _merged(*sides))
 
 
 def _cells(model: nn.Module) -> dict[str, Cell]:
