@@ -23,11 +23,7 @@ _CONFIG = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
 def dispatch(argv: list[str]) -> int:
     """Read ``argv`` and do what it says; the exit code."""
     try:
-        command = read(argv)
-    except SystemExit as end:  # --help, or bad usage that has been explained
-        return end.code if isinstance(end.code, int) else 0
-    try:
-        code = command() or 0
+        code = read(argv)() or 0
         sys.stdout.flush()
     except ReconfigError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -38,7 +34,17 @@ def dispatch(argv: list[str]) -> int:
     except BrokenPipeError:  # whoever read has seen enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except SystemExit as end:  # --help, bad usage that has been explained, or a script's own end
+        return _code(end)
     return code
+
+
+def _code(end: SystemExit) -> int:
+    """The exit code that Python itself would give."""
+    if end.code is None or isinstance(end.code, int):
+        return end.code or 0
+    print(end.code, file=sys.stderr)
+    return 1
 
 
 def read(argv: list[str]) -> Command:

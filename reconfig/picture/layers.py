@@ -9,7 +9,6 @@ from torch import nn
 
 from reconfig.picture.chart import Cell, Row
 
-
 _ITSELF = "the model itself"
 
 

@@ -44,6 +44,16 @@ class Failing:
 
 
 @dataclass(frozen=True)
+class Ending:
+    """End as a script does."""
+
+    code: str = ""
+
+    def __call__(self) -> None:
+        sys.exit(int(self.code) if self.code.isdecimal() else self.code or None)
+
+
+@dataclass(frozen=True)
 class Three:
     """Return 3."""
 
@@ -53,7 +63,7 @@ class Three:
 
 @pytest.fixture
 def _more(monkeypatch: pytest.MonkeyPatch) -> None:
-    more = {"echo": Echo, "stopped": Stopped, "failing": Failing, "three": Three}
+    more = {"echo": Echo, "stopped": Stopped, "failing": Failing, "three": Three, "ending": Ending}
     monkeypatch.setattr(dispatching, "COMMANDS", {**COMMANDS, **more})
 
 
@@ -112,6 +122,10 @@ def test_bad_usage_is_explained_and_ends_in_2(argv: str, message: str, capsys: p
 @pytest.mark.usefixtures("_more")
 def test_what_a_command_returns_or_raises_is_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["three"]) == 3
+    assert main(["ending"]) == 0
+    assert main(["ending", "--code", "7"]) == 7
+    assert main(["ending", "--code", "no data"]) == 1
+    assert capsys.readouterr().err == "no data\n"
     assert main(["stopped"]) == 130
     assert capsys.readouterr().err == "\nstopped\n"
     assert main(["failing"]) == 1
@@ -138,8 +152,9 @@ def test_without_the_extra(missing: str, monkeypatch: pytest.MonkeyPatch, capsys
     assert "pip install 'robust-reconfig[cli]'" in capsys.readouterr().err
 
 
-def test_into_a_pipe_that_closes() -> None:
-    command = f"{sys.executable} -m reconfig rules | head -0; exit ${{PIPESTATUS[0]}}"
+@pytest.mark.parametrize("line", ["rules", "--tyro-print-completion bash"])
+def test_into_a_pipe_that_closes(line: str) -> None:
+    command = f"{sys.executable} -m reconfig {line} | head -0; exit ${{PIPESTATUS[0]}}"
     told = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
     assert told.stderr == b""
     assert told.returncode in (0, 1)  # 0 where it was quicker than the reader
