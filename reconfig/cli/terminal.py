@@ -2,76 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from rich.console import Console, Group
-from rich.table import Table
+from rich.console import Console
 from rich.text import Text
 
 from reconfig.picture.chart import Cell, Chart, Row, shortened
 
-_MOST, _LABEL, _RATIO, _GAP = 120, 10, 6, 2  # columns: of all, of a stage's name, of its ratio, between two
+_MOST, _LABEL, _RATIO, _GAP = 120, 12, 7, 2  # signs: of a line, of a stage's name, of a ratio, between columns
 _CHANGED = "bold cyan"
 
 
-def show(chart: Chart, console: Console | None = None) -> None:
-    """Print the chart; colours only where the terminal has them."""
-    console = console or Console(highlight=False)
+def show(chart: Chart) -> None:
+    """Print the chart on stdout; with colours only where it is a terminal that has them."""
+    console = Console(highlight=False)
     console.print(Text(chart.title, style="bold"))
     console.print(Text(chart.words))
     console.print()
-    console.print((_layers if chart.dense else _stages)(chart, min(console.width, _MOST)))
+    for line in (_layers if chart.dense else _stages)(chart, min(console.width, _MOST)):
+        line.rstrip()
+        console.print(line, soft_wrap=True)
     for note in chart.notes:
         console.print(Text(note))
 
 
-def _stages(chart: Chart, width: int) -> Table:
-    room = (width - _LABEL - _RATIO - _GAP * (len(chart.columns) + 1)) // len(chart.columns)
+def _stages(chart: Chart, width: int) -> Iterator[Text]:
+    """Of each stage a line of bars and two of words."""
+    count = len(chart.columns)
+    room = (width - _LABEL - _RATIO - _GAP * (count - 1)) // count
     longest = max((cell.length for row in chart.rows for cell in row.cells if cell), default=1)
-    table = Table(box=None, padding=(0, _GAP, 1, 0), collapse_padding=True, pad_edge=False, header_style="bold")
-    table.add_column(width=_LABEL)
-    for heading in chart.columns:
-        table.add_column(heading, width=room, justify="center")
-    table.add_column(width=_RATIO, justify="right")
+    yield _line(Text(), [Text(shortened(heading, room).center(room), "bold") for heading in chart.columns])
     for row in chart.rows:
-        label = Group(Text(row.title, style="bold"), Text(row.words))
-        table.add_row(label, *(_bar(row, number, room, longest) for number in range(len(row.cells))), _ratio(row))
-    return table
+        bars = ["█" * max(1, round(room * cell.length / longest)) if cell else "" for cell in row.cells]
+        first, others = zip(*(_words(cell) for cell in row.cells), strict=True)
+        styles = [_style(row, number) for number in range(count)]
+        yield _line(
+            Text(row.title, "bold"),
+            [Text(bar.center(room), style) for bar, style in zip(bars, styles, strict=True)],
+            row.ratio,
+        )
+        yield _line(Text(row.words), _centred(first, room))
+        yield _line(Text(), _centred(others, room))
 
 
-def _bar(row: Row, number: int, room: int, longest: int) -> Group | str:
-    cell = row.cells[number]
-    if cell is None:
-        return ""
-    bar = "█" * max(1, round(room * cell.length / longest))
-    lines = (cell.words[0], ", ".join(cell.words[1:]))
-    style = _CHANGED if number and row.changed else ""
-    return Group(Text(bar, style=style, justify="center"), *(Text(line, justify="center") for line in lines if line))
+def _words(cell: Cell | None) -> tuple[str, str]:
+    return (cell.words[0], ", ".join(cell.words[1:])) if cell else ("", "")
 
 
-def _layers(chart: Chart, width: int) -> Table:
-    words = max(len(heading) for heading in chart.columns)
-    words = max(words, *(len(_said(cell)) for row in chart.rows for cell in row.cells))
-    words = min(words, (width - _RATIO) // (len(chart.columns) + 1))
-    name = width - _RATIO - (words + _GAP) * len(chart.columns) - _GAP
-    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold")
-    table.add_column(width=name, no_wrap=True)
-    for heading in chart.columns:
-        table.add_column(shortened(heading, words), width=words, no_wrap=True)
-    table.add_column(width=_RATIO, justify="right", no_wrap=True)
+def _centred(words: Sequence[str], room: int) -> list[Text]:
+    return [Text(shortened(word, room).center(room)) for word in words]
+
+
+def _line(label: Text, cells: Sequence[Text], ratio: str = "") -> Text:
+    label.truncate(_LABEL - 1, overflow="ellipsis")
+    label.align("left", _LABEL)
+    return Text.assemble(label, Text(" " * _GAP).join(cells), Text(ratio.rjust(_RATIO), _CHANGED))
+
+
+def _layers(chart: Chart, width: int) -> Iterator[Text]:
+    """Of each layer a line."""
+    words = max(len(text) for text in (*chart.columns, *(_said(cell) for row in chart.rows for cell in row.cells)))
+    words = min(words, (width - _RATIO) // (len(chart.columns) + 1) - _GAP)
+    name = width - _RATIO - (words + _GAP) * len(chart.columns)
+    gap = Text(" " * _GAP)
+    headings = [Text(shortened(heading, words).ljust(words), "bold") for heading in chart.columns]
+    yield gap.join([Text(" " * name), *headings])
     for row in chart.rows:
-        table.add_row(Text(shortened(row.title, name, keep_end=True)), *_sides(row, words), _ratio(row))
-    return table
-
-
-def _sides(row: Row, words: int) -> Iterator[Text]:
-    for number, cell in enumerate(row.cells):
-        yield Text(shortened(_said(cell), words), style=_CHANGED if number and row.changed else "")
+        sides = [
+            Text(shortened(_said(cell), words).ljust(words), _style(row, number))
+            for number, cell in enumerate(row.cells)
+        ]
+        line = gap.join([Text(shortened(row.title, name, keep_end=True).ljust(name)), *sides])
+        yield Text.assemble(line, Text(row.ratio.rjust(_RATIO), _CHANGED))
 
 
 def _said(cell: Cell | None) -> str:
     return " ".join(cell.words) if cell else "–"
 
 
-def _ratio(row: Row) -> Text:
-    return Text(row.ratio, style=_CHANGED)
+def _style(row: Row, number: int) -> str:
+    return _CHANGED if number and row.changed else ""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from io import BytesIO, TextIOWrapper
+from pathlib import Path
 
 import pytest
 
@@ -87,13 +89,30 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"{VERSION}\n"
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
-def test_completion_knows_commands_and_options(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--tyro-print-completion", shell]) == 0
-    script = capsys.readouterr().out
-    assert "reconfig" in script
-    assert all(name in script for name in COMMANDS)
-    assert "gamma" in script
+COMPLETE = """
+source "$1"
+function=$(complete -p reconfig | sed 's/.*-F \\([^ ]*\\).*/\\1/')
+shift
+COMP_WORDS=(reconfig "$@"); COMP_CWORD=$#
+$function
+echo "${COMPREPLY[@]}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        (["pl"], ["plan"]),
+        (["plan", "zoo:vgg11", "10-10-4", "--w"], ["--weights"]),
+        (["plan", "zoo:vgg11", "10-10-4", "--weights", ""], ["fresh", "inherit"]),
+    ],
+)
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_completion(words: list[str], completed: list[str], tmp_path: Path) -> None:
+    script = tmp_path / "completion"
+    assert main(["--tyro-write-completion", "bash", str(script)]) == 0
+    told = subprocess.run(["bash", "-c", COMPLETE, "bash", script, *words], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == completed
 
 
 @pytest.mark.parametrize(
