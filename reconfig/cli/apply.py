@@ -33,7 +33,7 @@ class Apply:
 
         check_can_write(self.out, ".safetensors")
         torch.manual_seed(self.seed)
-        model, plan = self.planning.of(self.model, self.rule)
+        model, plan = self.planning.network_and_plan(self.model, self.rule)
         with aside():
             reconfig.save(plan.apply(model), self.out, plan)
         if self.json:

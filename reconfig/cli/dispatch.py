@@ -12,11 +12,17 @@ import tyro
 
 from reconfig.cli.commands import COMMANDS, Command
 from reconfig.cli.raw import divide
-from reconfig.errors import ReconfigError
+from reconfig.errors import FrozenError, InputError, ReconfigError, StageError
 from reconfig.networks.nearest import nearest
 from reconfig.version import VERSION
 
 _ABOUT = "Change the widths and depths of a convolutional network, after a plan."
+_HERE: dict[type[ReconfigError], str] = {
+    InputError: "; here that is --input 3x32x32 (channels, height, width)",
+    StageError: "; here that is --stages layer1=1,layer2=2",
+    FrozenError: "; here that is to leave --strict out",
+}
+"""How a command spells what an error says of the library's arguments."""
 _CONFIG = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
 
 
@@ -26,7 +32,7 @@ def dispatch(argv: list[str]) -> int:
         code = read(argv)() or 0
         sys.stdout.flush()
     except ReconfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}{_HERE.get(type(error), '')}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)

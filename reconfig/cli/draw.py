@@ -31,7 +31,7 @@ class Draw:
     def __call__(self) -> None:
         if self.out:
             check_can_write(self.out, ".svg", ".png", ".html")
-        model, plan = self.planning.of(self.model, self.rule)
+        model, plan = self.planning.network_and_plan(self.model, self.rule)
         chart = plan.chart(model if self.layers else None)
         if self.out:
             write(self.out, drawn(chart, self.out.suffix, str(plan)))

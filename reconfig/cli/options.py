@@ -2,85 +2,30 @@
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from tyro.constructors import PrimitiveConstructorSpec
 
 from reconfig.cli.printing import aside
+from reconfig.cli.values import (
+    Shapes,
+    one_word,
+    read_budget,
+    read_shapes,
+    read_stages,
+    show_budget,
+    show_shapes,
+    show_stages,
+)
 from reconfig.errors import PlanError, RuleError
 from reconfig.networks.nearest import nearest
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from reconfig.planning.budget import Budget
     from reconfig.planning.plan import Plan
-
-_Read = TypeVar("_Read")
-Shapes = tuple[tuple[int, ...], ...]
-"""(channels, height, width) of each thing that a network takes, without the batch."""
-
-
-def _one(metavar: str, read: Callable[[str], _Read], show: Callable[[Any], str]) -> PrimitiveConstructorSpec[_Read]:
-    """An option of one word; what ``read`` raises as a ValueError is bad usage."""
-    return PrimitiveConstructorSpec(
-        nargs=1,
-        metavar=metavar,
-        instance_from_str=lambda words: read(words[0]),
-        is_instance=lambda _: True,
-        str_from_instance=lambda value: [show(value)],
-    )
-
-
-def read_shapes(text: str) -> Shapes:
-    """ "3x32x32" as ((3, 32, 32),); several inputs with commas between."""
-    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*(,[1-9]\d*(x[1-9]\d*)*)*", text):
-        raise ValueError(f"an input reads like 3x32x32 (channels, height, width; no batch), not {text!r}")
-    return tuple(tuple(map(int, shape.split("x"))) for shape in text.split(","))
-
-
-def _show_shapes(shapes: Shapes | None) -> str:
-    return ",".join("x".join(map(str, shape)) for shape in shapes) if shapes else "tried out"
-
-
-def read_budget(text: str) -> Budget:
-    """ "params", "flops", "5_000_000" (parameters) or "flops:1e9" as ``reconfig.plan`` takes it."""
-    if text in ("params", "flops"):
-        return text  # type: ignore[return-value]
-    unit, _, number = text.rpartition(":")
-    try:
-        value = float(number)
-    except ValueError:
-        value = math.nan
-    if unit not in ("", "params", "flops") or not 1 <= value < math.inf or value != int(value):
-        raise ValueError(f"a budget is params, flops, a number of parameters, or as in flops:1e9, not {text!r}")
-    return (unit, int(value)) if unit else int(value)  # type: ignore[return-value]
-
-
-def _show_budget(budget: Any) -> str:
-    return "none" if budget is None else ":".join(map(str, budget)) if isinstance(budget, tuple) else str(budget)
-
-
-def read_stages(text: str) -> Mapping[str, int]:
-    """ "layer1=1,layer2=2" as a mapping."""
-    found: dict[str, int] = {}
-    for item in text.split(","):
-        name, equals, number = item.rpartition("=")
-        if not (name and equals and number.isdecimal()):
-            raise ValueError(f"stages read like layer1=1,layer2=2 (1 for the first), not {text!r}")
-        found[name] = int(number)
-    return found
-
-
-def _show_stages(stages: Mapping[str, int] | None) -> str:
-    return ",".join(f"{name}={number}" for name, number in stages.items()) if stages else "as found"
-
 
 Model = Annotated[
     str,
@@ -102,7 +47,7 @@ RuleOrPlan = Annotated[
 ]
 Input = Annotated[
     Any,
-    _one("3x32x32", read_shapes, _show_shapes),
+    one_word("3x32x32", read_shapes, show_shapes),
     tyro.conf.arg(help="What the network takes, without the batch; several with commas between."),
 ]
 Json = Annotated[bool, tyro.conf.arg(help="Print JSON.")]
@@ -114,10 +59,10 @@ class Planning:
 
     gamma: float = 1.0
     """Factor on the width of every stage."""
-    budget: Annotated[Any, _one("BUDGET", read_budget, _show_budget)] = None
+    budget: Annotated[Any, one_word("BUDGET", read_budget, show_budget)] = None
     """Solve gamma for params or flops (the original's own), a number of parameters, or as in flops:1e9."""
     input: Input = None
-    stages: Annotated[Any, _one("NAME=STAGE,...", read_stages, _show_stages)] = None
+    stages: Annotated[Any, one_word("NAME=STAGE,...", read_stages, show_stages)] = None
     """Stage numbers by module name or pattern, as in layer1=1,layer2=2."""
     outputs: Literal["keep", "scale"] = "keep"
     """What becomes of feature maps that the network returns."""
@@ -138,7 +83,7 @@ class Planning:
             "strict": self.strict,
         }
 
-    def of(self, model: str, rule: str) -> tuple[nn.Module, Plan]:
+    def network_and_plan(self, model: str, rule: str) -> tuple[nn.Module, Plan]:
         """The network called ``model``, and its plan by ``rule``, which may be a file with a stored plan.
 
         Raises:

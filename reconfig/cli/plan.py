@@ -26,7 +26,7 @@ class Plan:
     def __call__(self) -> None:
         if self.out:
             check_can_write(self.out, ".json")
-        _, plan = self.planning.of(self.model, self.rule)
+        _, plan = self.planning.network_and_plan(self.model, self.rule)
         if self.out:
             write(self.out, plan.to_json())
         print(plan.to_json() if self.json else plan)

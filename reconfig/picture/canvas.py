@@ -82,7 +82,7 @@ def lay_out(chart: Chart) -> Canvas:
 def _notes(notes: Sequence[str]) -> Iterator[str]:
     """The lines of the first notes, and how many more there are."""
     for note in notes[:_NOTES]:
-        yield from textwrap.wrap(note, 108)
+        yield from textwrap.wrap(note, 116)
     if len(notes) > _NOTES:
         yield f"and {len(notes) - _NOTES} more"
 

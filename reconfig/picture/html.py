@@ -11,7 +11,8 @@ from reconfig.picture.svg import svg
 def html(chart: Chart, figures: str) -> str:
     """An element for a notebook: the picture with its notes, and ``figures`` (a table as text) to unfold."""
     table = f'<pre style="overflow-x: auto">{escape(figures)}</pre>'
-    return f"<div>{svg(chart)}<details><summary>in figures</summary>{table}</details></div>"
+    details = f'<details style="margin-left: 16px"><summary>in figures</summary>{table}</details>'
+    return f"<div>{svg(chart)}{details}</div>"
 
 
 def page(chart: Chart, figures: str) -> str:

@@ -46,7 +46,8 @@ def test_stages(capsys: Captured) -> None:
     assert said(capsys, "stages", "net.py:Net") == f"{found}\n"
     record = as_json(capsys, "stages", "net.py:Net", "--input", "3x8x8")
     assert [(stage["width"], stage["resolution"]) for stage in record["stages"]] == [(16, [8, 8]), (20, [4, 4])]
-    assert refused(capsys, "stages", "net.py:Net", "--input", "4x8x8").startswith("error: ")
+    message = refused(capsys, "stages", "net.py:Net", "--input", "4x8x8")
+    assert message.endswith("; here that is --input 3x32x32 (channels, height, width)")
     assert refused(capsys, "stages", "net.py:Nett") == (
         "error: net.py has no 'Nett'; the nearest are Net: write 'net.py:Net'"
     )

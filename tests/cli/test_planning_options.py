@@ -12,7 +12,8 @@ from torch import nn
 import reconfig
 from reconfig import networks
 from reconfig.cli import main
-from reconfig.cli.options import Planning, example, read_budget, read_shapes, read_stages
+from reconfig.cli.options import Planning, example
+from reconfig.cli.values import read_budget, read_shapes, read_stages
 from reconfig.errors import PlanError, ReconfigError, RuleError
 
 
@@ -119,7 +120,7 @@ def test_a_rule_is_a_rule_although_a_file_has_its_name(folder: Path) -> None:
 
 
 def test_what_is_no_rule_is_found_before_the_network_is_made(folder: Path) -> None:
-    assert refused(lambda: Planning().of("nowhere.py:Net", "huang2012"), RuleError).endswith(
+    assert refused(lambda: Planning().network_and_plan("nowhere.py:Net", "huang2012"), RuleError).endswith(
         "; did you mean 'huang2021'? `reconfig rules` lists all"
     )
-    assert "did you mean" not in refused(lambda: Planning().of("nowhere.py:Net", "wide"), RuleError)
+    assert "did you mean" not in refused(lambda: Planning().network_and_plan("nowhere.py:Net", "wide"), RuleError)
