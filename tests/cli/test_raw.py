@@ -33,6 +33,7 @@ class Run(Raw):
         ("--dry_run train.py", 1),
         ("--input 3x32x32 -m package.module -m x", 2),
         ("--help", 1),
+        ("--help train.py", 1),
         ("--rule", 1),
         ("--rule 10-10-4", 2),
         ("", 0),
