@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from reconfig.errors import NetworkError
 from reconfig.networks import NetworkName
@@ -69,6 +69,8 @@ LITERALS = st.recursive(
 
 
 @settings(max_examples=40, deadline=None)
+@example("%26")
+@example(["a&b"])
 @given(LITERALS)
 def test_any_literal_survives_its_text(value: Any) -> None:
     name = NetworkName("zoo", "wrn", {"depth": value, "widen": 1})
