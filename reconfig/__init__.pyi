@@ -1,4 +1,4 @@
-from . import zoo as zoo
+from . import networks as networks, zoo as zoo
 from .api import apply as apply, count as count, plan as plan, stages as stages
 from .errors import (
     BudgetError as BudgetError,
@@ -7,6 +7,7 @@ from .errors import (
     FrozenError as FrozenError,
     InputError as InputError,
     ModelError as ModelError,
+    NetworkError as NetworkError,
     PlanError as PlanError,
     ReconfigError as ReconfigError,
     RuleError as RuleError,

@@ -11,6 +11,10 @@ class ModelError(ReconfigError):
     """The thing handed in is not a model that can be reconfigured (wrapped, lazy, without convolutions, ...)."""
 
 
+class NetworkError(ReconfigError):
+    """A network's name that cannot be read, names nothing, or names what makes no network."""
+
+
 class InputError(ReconfigError):
     """The example input is missing, or the model cannot run on it."""
 

@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from reconfig.errors import DepthError, RuleError
+from reconfig.words import HUANG_2021
 
 _TERMS = re.compile(r"(?P<kind>[wd]?)(?P<terms>\d+(\.\d+)?(-\d+(\.\d+)?)+)")
 _Number = TypeVar("_Number", int, float)
@@ -148,12 +149,10 @@ class NamedRule:
     citation: str
 
 
-_HUANG = "Huang et al., Exploring Architectural Ingredients of Adversarially Robust Deep Neural Networks, NeurIPS 2021"
-
 NAMED: Mapping[str, NamedRule] = MappingProxyType(
     {
-        "huang2021": NamedRule("10-10-4", f"{_HUANG}, section 4.3 (the optimally reduced width)"),
-        "huang2021-depth": NamedRule("d9-7-1", f"{_HUANG}, section 4.1 (the most robust depth of the grid search)"),
+        "huang2021": NamedRule("10-10-4", f"{HUANG_2021}, section 4.3 (the optimally reduced width)"),
+        "huang2021-depth": NamedRule("d9-7-1", f"{HUANG_2021}, section 4.1 (the most robust depth of the grid search)"),
     }
 )
 

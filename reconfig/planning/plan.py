@@ -13,8 +13,12 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from reconfig.draw import Bar, bars, change, listed, resolution, table
+from reconfig.draw import change, listed, resolution, table
 from reconfig.errors import PlanError, VerifyError
+from reconfig.picture.chart import Cell, Chart, Row, brief
+from reconfig.picture.html import html
+from reconfig.picture.layers import layer_rows
+from reconfig.picture.svg import svg
 from reconfig.planning.measured import count_flops, count_params
 from reconfig.planning.records import RECORDS, UNREADABLE
 from reconfig.rewrite.depth import DepthEdit, edit_depth
@@ -30,6 +34,7 @@ from reconfig.trace.traces import kept, unchanged
 from reconfig.trace.watch import preserved_rng
 from reconfig.widths.reasons import FrozenKind
 
+_LAYERS = "of each layer: channels in → out, kernel, g and the number of groups"
 _FORMAT = 3  # of the JSON; 2 did not say what a stage keeps
 
 
@@ -56,6 +61,16 @@ class StagePlan:
     params: tuple[int, int]
     dense: bool
     kept: int
+
+
+def _row(stage: StagePlan) -> Row:
+    dense = ("dense",) if stage.dense else ()
+    cells = []
+    for blocks, width, params in zip(stage.blocks, stage.width, stage.params, strict=True):
+        counted = () if not blocks else (f"{blocks} block" + "s" * (blocks != 1),)
+        words = (f"{width:,} channels", *dense, *counted, f"{brief(params)} parameters")
+        cells.append(Cell(width, words, f"{params:,} parameters"))
+    return Row(f"stage {stage.index}", resolution(stage.resolution), tuple(cells))
 
 
 @dataclass(frozen=True)
@@ -162,18 +177,37 @@ class Plan:
                 )
         return sentences
 
-    def svg(self) -> str:
-        """The plan as a picture: each stage a bar as wide as its channels, before (grey) and after (blue)."""
-        rows = []
-        for stage in self.stages:
-            blocks = f", {change(*stage.blocks)} blocks" if stage.blocks[0] else ""
-            title = f"stage {stage.index}, {resolution(stage.resolution)}{blocks}"
-            rows.append(Bar(*stage.width, title, f"width {change(*stage.width)}"))
-        title = f"{self.model}, rule {self.rule}, γ = {self.gamma:.4g}"
-        return bars(title, f"{self.params_before:,} parameters (grey) -> {self.params:,} (blue)", rows)
+    def chart(self, model: nn.Module | None = None) -> Chart:
+        """What pictures of the plan show: before beside after, stage by stage, or layer by layer with the ``model``.
 
-    _repr_svg_ = svg
-    """What a notebook shows."""
+        Args:
+            model: the network that the plan was made for; it is not touched.
+
+        Raises:
+            PlanError: where ``model`` is not of the architecture that the plan was made for.
+        """
+        if model is not None:
+            self.check_fits(model)
+        flops = change(self.flops_before, self.flops)
+        return Chart(
+            title=f"{self.model}, rule {self.rule}, γ = {self.gamma:.4g}",
+            words=f"{change(self.params_before, self.params)} parameters, {flops} multiply-adds".replace("->", "→"),
+            columns=("before", "after"),
+            rows=tuple(map(_row, self.stages)) if model is None else layer_rows(model, self._rewritten(model)),
+            notes=(*(() if model is None else (_LAYERS,)), *self.unscaled(), *map(str, self.frozen)),
+            dense=model is not None,
+        )
+
+    def svg(self, model: nn.Module | None = None) -> str:
+        """The plan as a picture, as ``chart`` says; what changes is blue, bars are as long as there are channels."""
+        return svg(self.chart(model))
+
+    def _repr_svg_(self) -> str:
+        return self.svg()
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the picture, and the table to unfold."""
+        return html(self.chart(), str(self))
 
     def to_json(self) -> str:
         """The plan as JSON text; ``Plan.from_json`` reads it back to an equal plan."""
@@ -203,7 +237,7 @@ class Plan:
             PlanError: where ``model`` is not of the architecture that the plan was made for.
             VerifyError: where the result does not run forward and backward, or fvcore counts other parameters.
         """
-        self._check_fits(check_model(model))
+        self.check_fits(model)
         result = self._rewritten(model)
         before = kept(result)
         self._check_trains(result, model)
@@ -215,6 +249,24 @@ class Plan:
                 reset_own(result)
         self._check_params(result)
         return result
+
+    def check_fits(self, model: nn.Module) -> None:
+        """See that ``model`` is of the architecture that the plan was made for.
+
+        Raises:
+            PlanError: where it is not; the message names the first tensor that differs.
+            ModelError: where it is no network that can be worked with.
+        """
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors_of(check_model(model))}
+        if shapes == dict(self.before):
+            return
+        for name in sorted({*shapes, *self.before}):
+            if shapes.get(name) != self.before.get(name):
+                raise PlanError(
+                    f"this plan was made for another architecture ({self.model}): {name!r} is "
+                    f"{shapes.get(name, 'missing')} in the model and {self.before.get(name, 'missing')} in the plan; "
+                    "make a plan for this model with reconfig.plan(model, ...)"
+                )
 
     def verify(self, model: nn.Module) -> None:
         """See that ``model`` counts what this plan says, by fvcore: parameters, and multiply-adds of one example.
@@ -239,18 +291,6 @@ class Plan:
         count = count_params(model)
         if count != self.params:
             raise VerifyError(f"the rewritten {self.model} has {count:,} parameters and its plan says {self.params:,}")
-
-    def _check_fits(self, model: nn.Module) -> None:
-        shapes = {name: tuple(tensor.shape) for name, tensor in tensors_of(model)}
-        if shapes == dict(self.before):
-            return
-        for name in sorted({*shapes, *self.before}):
-            if shapes.get(name) != self.before.get(name):
-                raise PlanError(
-                    f"this plan was made for another architecture ({self.model}): {name!r} is "
-                    f"{shapes.get(name, 'missing')} in the model and {self.before.get(name, 'missing')} in the plan; "
-                    "make a plan for this model with reconfig.plan(model, ...)"
-                )
 
     def _rewritten(self, model: nn.Module) -> nn.Module:
         result = make_skeleton(model, self.device)

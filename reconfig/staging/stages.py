@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from reconfig.draw import listed, resolution, table
+from reconfig.picture.chart import Cell, Chart, Row
+from reconfig.picture.html import html
+from reconfig.picture.svg import svg
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,14 @@ class Stage:
         return f"1/{self.reduction:g}" if self.reduction >= 1 else f"{1 / self.reduction:g}"
 
 
+def _row(stage: Stage) -> Row:
+    blocks = f"{len(stage.blocks)} block{'s' * (len(stage.blocks) != 1)}" if stage.blocks else "plain"
+    words = (f"{stage.width:,} channels", *(["dense"] if stage.dense else []), blocks)
+    words = (*words, listed(stage.blocks or stage.layers))
+    cell = Cell(stage.width, words, ", ".join(stage.blocks or stage.layers))
+    return Row(f"stage {stage.index}", f"{resolution(stage.resolution)}, {stage.scale}", (cell,))
+
+
 @dataclass(frozen=True)
 class Stages:
     """All stages of a model, first to last, with the layers that belong to none of them."""
@@ -55,6 +66,24 @@ class Stages:
 
     def __getitem__(self, index: int) -> Stage:
         return self.stages[index]
+
+    def chart(self) -> Chart:
+        """What a picture of the stages shows: of each a bar as long as it has channels."""
+        rows = tuple(_row(stage) for stage in self.stages)
+        outside = (("stem", self.stem), ("head", self.head))
+        words = "; ".join(f"{name}: {listed(paths)}" for name, paths in outside if paths)
+        return Chart(f"{len(rows)} stage{'s' * (len(rows) != 1)}", words, ("channels",), rows)
+
+    def svg(self) -> str:
+        """The stages as a picture."""
+        return svg(self.chart())
+
+    def _repr_svg_(self) -> str:
+        return self.svg()
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the picture, and the table to unfold."""
+        return html(self.chart(), str(self))
 
     def __str__(self) -> str:
         rows = [
