@@ -41,12 +41,17 @@ class Stage:
         """Its size beside the input's: "1/4", or "2" where it is larger."""
         return f"1/{self.reduction:g}" if self.reduction >= 1 else f"{1 / self.reduction:g}"
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Its blocks; of a plain stage its layers, but for the decoder's."""
+        return self.blocks or tuple(path for path in self.layers if path not in self.decoder)
+
 
 def _row(stage: Stage) -> Row:
     blocks = f"{len(stage.blocks)} block{'s' * (len(stage.blocks) != 1)}" if stage.blocks else "plain"
     words = (f"{stage.width:,} channels", *(["dense"] if stage.dense else []), blocks)
-    words = (*words, listed(stage.blocks or stage.layers))
-    cell = Cell(stage.width, words, ", ".join(stage.blocks or stage.layers))
+    words = (*words, listed(stage.modules))
+    cell = Cell(stage.width, words, ", ".join(stage.modules))
     return Row(f"stage {stage.index}", f"{resolution(stage.resolution)}, {stage.scale}", (cell,))
 
 
@@ -70,7 +75,8 @@ class Stages:
     def chart(self) -> Chart:
         """What a picture of the stages shows: of each a bar as long as it has channels."""
         rows = tuple(_row(stage) for stage in self.stages)
-        outside = (("stem", self.stem), ("head", self.head))
+        decoders = ((f"decoder at stage {stage.index}", stage.decoder) for stage in self.stages)
+        outside = (*decoders, ("stem", self.stem), ("head", self.head))
         words = "; ".join(f"{name}: {listed(paths)}" for name, paths in outside if paths)
         return Chart(f"{len(rows)} stage{'s' * (len(rows) != 1)}", words, ("channels",), rows)
 
@@ -93,7 +99,7 @@ class Stages:
                 resolution(stage.resolution),
                 len(stage.blocks) or "plain",
                 f"{stage.width}{' dense' if stage.dense else ''}",
-                listed(stage.blocks or [path for path in stage.layers if path not in stage.decoder]),
+                listed(stage.modules),
             )
             for stage in self.stages
         ]
