@@ -23,6 +23,7 @@ from reconfig.rewrite.inherit import Channels
 from reconfig.rewrite.surgery import AttributeEdit, kept_at, materialise, resize
 from reconfig.rewrite.verify import check_trains
 from reconfig.rewrite.weights import WEIGHTS
+from reconfig.rule import Rule, widening
 from reconfig.trace.example import check_model
 from reconfig.trace.record import Shape
 from reconfig.trace.skeleton import make_skeleton, tensors_of
@@ -144,6 +145,12 @@ class Plan:
         if self.budget is not None:
             reached = self.params if self.budget_of == "params" else self.flops
             lines.append(f"budget {self.budget:,} {self.budget_of}: met to {(reached / self.budget - 1):+.3%}")
+        if (asked := Rule.parse(self.rule).balance) is not None:
+            depths, factors = sum(stage.blocks[1] for stage in self.stages), widening([s.width[1] for s in self.stages])
+            lines.append(
+                f"depths to widening factors {depths}:{factors:.4g}, asked for {asked[0]:g}:{asked[1]:g}: "
+                f"met to {depths / factors / (asked[0] / asked[1]) - 1:+.1%}"
+            )
         lines += map(str, self.frozen)
         return "\n".join(lines)
 
