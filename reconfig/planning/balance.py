@@ -71,8 +71,8 @@ def solve_depth(
     if wanted is None and (over := excess(at(0.0))) > 0:
         raise BudgetError(
             f"budget of {target.number:,} {target.unit} is below what rule {rule} can reach: with the fewest blocks "
-            f"the model has {round((over + 1) * target.number):,}; ask for at least that, or let the widths follow, as in "
-            "'d2:2:1 w1:1:1'"
+            f"the model has {round((over + 1) * target.number):,}; ask for at least that, or let the widths follow, as "
+            "in 'd2:2:1 w1:1:1'"
         )
     try:
         return settled(_nearest(at, excess, 1 / max(ratios)))
