@@ -59,9 +59,9 @@ def solve_depth(
     @cache
     def excess(depths: Depths) -> float:
         """How much too deep a network of these depths is; negative where it is too shallow."""
-        at = settled(depths)
-        reading = at_depth(at)
-        scaling = Scaling(reading, at, kept_widths(reading, outputs))
+        whole = settled(depths)
+        reading = at_depth(whole)
+        scaling = Scaling(reading, whole, kept_widths(reading, outputs))
         counts = Counts(reading)
         count = counts.params if target.unit == "params" else counts.flops
         if wanted is None:

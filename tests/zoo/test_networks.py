@@ -34,6 +34,8 @@ PARAMETERS = {
     "resnet18": 11_173_962,
     "preactresnet18": 11_171_146,
 }
+DEEP = ("robustresnet_a2", "robustresnet_a3", "robustresnet_a4", "rawrn70_16")
+NAMES = [pytest.param(name, marks=pytest.mark.slow if name in DEEP else ()) for name in PARAMETERS]
 SMALL: dict[str, Callable[[], nn.Module]] = {
     "vgg11": zoo.vgg11,
     "densenet": lambda: zoo.DenseNet((2, 2, 2, 2), growth=8),
@@ -65,7 +67,7 @@ def with_operation(name: str) -> zoo.Genotype:
 # -- counts and shapes
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_parameters_and_shape(name: str) -> None:
     model = on_meta(getattr(zoo, name))
     assert count(model) == PARAMETERS[name]
@@ -74,7 +76,7 @@ def test_parameters_and_shape(name: str) -> None:
     assert model(torch.empty(2, 3, 32, 32, device="meta")).shape == (2, 10)
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_num_classes(name: str) -> None:
     model = on_meta(getattr(zoo, name), num_classes=7)
     assert model(torch.empty(2, 3, 32, 32, device="meta")).shape == (2, 7)
