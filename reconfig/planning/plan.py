@@ -7,7 +7,7 @@ of a model.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -89,9 +89,9 @@ class Plan:
     Attributes:
         model: class name of the model that it was made for.
         rule: the rule, as text.
-        gamma: the factor on every stage, given or solved.
+        gamma: the factor on the width of every stage, given or solved; on the terms of a ratio of widths.
         weights: how the result is filled.
-        budget: the count that gamma was solved for, or None.
+        budget: the count that gamma, or the depths, were solved for, or None.
         budget_of: what the budget counts, "params" or "flops".
         stages: the stages before and after.
         frozen: what had to keep its width, and why.
@@ -142,17 +142,24 @@ class Plan:
             table(("stage", "resolution", "blocks", "width", "parameters"), rows),
             f"parameters {params}, multiply-adds {flops}",
         ]
-        if self.budget is not None:
-            reached = self.params if self.budget_of == "params" else self.flops
-            lines.append(f"budget {self.budget:,} {self.budget_of}: met to {(reached / self.budget - 1):+.3%}")
-        if (asked := Rule.parse(self.rule).balance) is not None:
-            depths, factors = sum(stage.blocks[1] for stage in self.stages), widening([s.width[1] for s in self.stages])
-            lines.append(
-                f"depths to widening factors {depths}:{factors:.4g}, asked for {asked[0]:g}:{asked[1]:g}: "
-                f"met to {depths / factors / (asked[0] / asked[1]) - 1:+.1%}"
-            )
+        lines += self._met()
         lines += map(str, self.frozen)
         return "\n".join(lines)
+
+    def _met(self) -> Iterator[str]:
+        """How near whole blocks and channels came to what was asked for."""
+        rule, widths = Rule.parse(self.rule), [stage.width[1] for stage in self.stages]
+        if self.budget is not None:
+            reached = self.params if self.budget_of == "params" else self.flops
+            yield f"budget {self.budget:,} {self.budget_of}: met to {(reached / self.budget - 1):+.3%}"
+        if rule.balance is not None:
+            asked, depths, factors = rule.balance, sum(stage.blocks[1] for stage in self.stages), widening(widths)
+            off = depths / factors / (asked[0] / asked[1]) - 1
+            yield f"depths to widening factors {depths}:{factors:.4g}, asked for {asked[0]:g}:{asked[1]:g}: met to {off:+.1%}"
+        if rule.channels is not None and self.budget is None:
+            for stage, width, channels in zip(self.stages, widths, rule.channels, strict=True):
+                if abs(width - channels * self.gamma) > 0.5:
+                    yield f"stage {stage.index} has {width:,} channels, asked for {channels * self.gamma:,.4g}"
 
     def svg(self) -> str:
         """The plan as a picture: each stage a bar as wide as its channels, before (grey) and after (blue)."""

@@ -61,7 +61,7 @@ def test_compound_scaling_is_compared_at_the_same_multiply_adds() -> None:
         model = getattr(zoo, variant.factory)()
     plan = reconfig.plan(model, variant.rule or "", budget=variant.budget)
     assert (original.factory, original.rule) == (variant.factory, None)
-    assert plan.flops == pytest.approx(plan.flops_before, rel=1e-3)
+    assert plan.flops == pytest.approx(plan.flops_before, rel=2e-3)
     assert [stage.blocks[1] for stage in plan.stages] == [14, 14, 7]
 
 

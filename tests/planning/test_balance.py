@@ -238,6 +238,15 @@ def test_plain_stages_have_no_depth() -> None:
         reconfig.plan(zoo.vgg11(), "d2:2:1", budget="params")
 
 
+def test_channels_that_groups_do_not_allow_are_said() -> None:
+    net = Net((16, 32), (1, 1))
+    net.stages[1].append(nn.Conv2d(32, 32, 3, padding=1, groups=8))
+    plan = reconfig.plan(net, "c16-30", example_input=IMAGE)
+    assert [stage.width[1] for stage in plan.stages] == [16, 32]
+    assert str(plan).endswith("stage 2 has 32 channels, asked for 30")
+    assert "asked for" not in str(reconfig.plan(net, "c16-24", example_input=IMAGE))
+
+
 def test_channels_of_a_dense_stage() -> None:
     model = zoo.DenseNet((2, 2), growth=8)
     with pytest.raises(reconfig.RuleError, match=r"stage 1 is densely connected.* scale both, as in 'c16-16 growth'"):

@@ -15,6 +15,7 @@ from torch import nn
 
 import reconfig
 from reconfig import zoo
+from reconfig.words import WORDS
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs" / "rules.md"
 
@@ -85,6 +86,20 @@ def test_the_depth_of_one_row_is_a_misprint() -> None:
 @pytest.mark.parametrize("row", RIGHT + WRONG, ids=lambda row: row.rule)
 def test_the_docs_have_the_row(row: Row) -> None:
     assert f"| `{row.rule}` | {row.printed_params} | {row.params:,} | {row.printed_multiply_adds} |" in DOCS.read_text()
+
+
+def test_the_docs_have_every_word_and_every_name() -> None:
+    page = DOCS.read_text()
+    assert [word.example for word in WORDS.values() if f"`{word.example}`" not in page] == []
+    assert [name for name, named in reconfig.NAMED.items() if f"| `{name}` | `{named.rule}` |" not in page] == []
+
+
+def test_what_the_papers_changed_beside_is_in_the_zoo() -> None:
+    factories = {
+        word.strip(".,") for named in reconfig.NAMED.values() for word in named.besides.split() if "zoo." in word
+    }
+    assert len(factories) == 8
+    assert all(callable(getattr(zoo, name.removeprefix("zoo."))) for name in factories)
 
 
 @pytest.mark.parametrize(
