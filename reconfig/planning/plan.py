@@ -153,13 +153,14 @@ class Plan:
             reached = self.params if self.budget_of == "params" else self.flops
             yield f"budget {self.budget:,} {self.budget_of}: met to {(reached / self.budget - 1):+.3%}"
         if rule.balance is not None:
-            asked, depths, factors = rule.balance, sum(stage.blocks[1] for stage in self.stages), widening(widths)
-            off = depths / factors / (asked[0] / asked[1]) - 1
-            yield f"depths to widening factors {depths}:{factors:.4g}, asked for {asked[0]:g}:{asked[1]:g}: met to {off:+.1%}"
+            depths, (deep, wide) = sum(stage.blocks[1] for stage in self.stages), rule.balance
+            met = depths / widening(widths) / (deep / wide) - 1
+            sums = f"{depths}:{widening(widths):.4g}"
+            yield f"depths to widening factors {sums}, asked for {deep:g}:{wide:g}: met to {met:+.1%}"
         if rule.channels is not None and self.budget is None:
             for stage, width, channels in zip(self.stages, widths, rule.channels, strict=True):
                 if abs(width - channels * self.gamma) > 0.5:
-                    yield f"stage {stage.index} has {width:,} channels, asked for {channels * self.gamma:,.4g}"
+                    yield f"stage {stage.index} has {width:,} channels, asked for {channels * self.gamma:,.6g}"
 
     def svg(self) -> str:
         """The plan as a picture: each stage a bar as wide as its channels, before (grey) and after (blue)."""
