@@ -213,7 +213,7 @@ def _checked(name: str, terms: tuple[float, ...], text: str) -> tuple[float, ...
     """The terms, whole ones as such where they count blocks or channels."""
     error, what, example = _COUNTED.get(name, (RuleError, "", ""))
     for term in terms if what else ():
-        if term != int(term):
+        if not term.is_integer():
             raise error(f"{what} {term:g} in rule {text!r} is not whole; write whole numbers, as in {example!r}")
     return tuple(int(term) for term in terms) if what else terms
 

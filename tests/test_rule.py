@@ -156,6 +156,11 @@ def test_half_a_block() -> None:
         Rule.parse("d5-1.5")
 
 
+def test_a_depth_beyond_all_numbers() -> None:
+    with pytest.raises(DepthError, match="depth inf in rule 'd5-9*' is not whole"):
+        Rule.parse("d5-" + "9" * 400)
+
+
 def test_given_twice() -> None:
     with pytest.raises(RuleError, match="gives widths twice"):
         Rule.parse("w10-4 10-4")
@@ -182,6 +187,8 @@ def test_a_balance_is_between_two_ratios(text: str) -> None:
         ("w2:0", "ratio terms must be above 0, not 0"),
         ("d0:1", "ratio terms must be above 0, not 0"),
         ("d2:1 w1:1 d:w=0:3", "ratio terms must be above 0, not 0"),
+        ("c64-" + "9" * 400, "channel count inf in rule"),
+        ("w2:" + "9" * 400, "ratio terms must be above 0, not inf"),
         ("c64-32.5", r"channel count 32.5 in rule 'c64-32.5' is not whole; write whole numbers, as in 'c216-432-864'"),
     ],
 )
