@@ -157,7 +157,7 @@ def test_half_a_block() -> None:
 
 
 def test_a_depth_beyond_all_numbers() -> None:
-    with pytest.raises(DepthError, match="depth inf in rule 'd5-9*' is not whole"):
+    with pytest.raises(DepthError, match=r"depth inf in rule 'd5-9*' is not whole"):
         Rule.parse("d5-" + "9" * 400)
 
 
