@@ -90,11 +90,13 @@ def plan(
 
     Args:
         model: any ``nn.Module`` with convolutions, unwrapped (not DDP, not ``torch.compile(model)``).
-        rule: widths in tenths ("10-10-4"), blocks per stage ("d9-7-1"), both ("d7-9-3 w10-10-4"), or a name in
-            ``reconfig.NAMED`` (Huang et al. 2021, section 4).
-        gamma: factor on the width of every stage (section 4.4); the stem and the classes stay.
-        budget: solve gamma for a count: "params" or "flops" (the original's own), a number of parameters, or a pair,
-            such as ("flops", 1_000_000_000), with multiply-adds of one example by fvcore's count.
+        rule: widths in tenths ("10-10-4") or channels ("c216-432-864"), blocks per stage ("d9-7-1"), both
+            ("d7-9-3 w10-10-4"), ratios for a budget to scale ("d2:2:1 w2:2.5:1"), or a name in ``reconfig.NAMED``;
+            docs/rules.md has every word with its source.
+        gamma: factor on the width of every stage (Huang et al. 2021, section 4.4); the stem and the classes stay.
+        budget: solve gamma, or the scale of a ratio, for a count: "params" or "flops" (the original's own), a number of
+            parameters, or a pair, such as ("flops", 1_000_000_000), with multiply-adds of one example by fvcore's
+            count. A ratio needs one.
         example_input: what the model takes, e.g. a tensor (N, 3, 32, 32), or a tuple of tensors; only shapes and dtypes
             count. Left out, timm's configuration or the usual image sizes are tried.
         weights: how the result is filled: "fresh" draws by the law that the original's initialisation followed,
@@ -113,7 +115,7 @@ def plan(
         ModelError: the model cannot be worked with; also where a copy would still reach it through an attribute (a
             closure over a global, an object that says it is never copied), before anything is run.
         InputError: the example input cannot be worked with.
-        BudgetError: the budget cannot be met.
+        BudgetError: the budget cannot be met, or a ratio has none.
         StageError: ``stages`` does not fit the model.
         FrozenError: ``strict`` and something had to stay.
         VerifyError: the rewritten network does not do what was planned.

@@ -32,7 +32,7 @@ class StageError(ReconfigError):
 
 
 class BudgetError(ReconfigError):
-    """A budget that the rule cannot meet by any gamma."""
+    """A budget that the rule cannot meet by any gamma or depth, or that a ratio lacks."""
 
 
 class FrozenError(ReconfigError):

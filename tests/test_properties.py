@@ -72,6 +72,33 @@ def depth_and_budget_work_or_say_why(spec: Spec, data: st.DataObject) -> None:
         assert plan.budget == (getattr(plan, f"{budget}_before") if isinstance(budget, str) else budget)
 
 
+def ratios_and_channels_work_or_say_why(spec: Spec, data: st.DataObject) -> None:
+    model, x = Network(spec), image()
+    found = reconfig.stages(model, x)
+    if len(found) == 1:
+        return
+
+    def terms(by: str, numbers: st.SearchStrategy[float]) -> str:
+        return by.join(f"{data.draw(numbers, label='term'):g}" for _ in found)
+
+    ratio = st.sampled_from([1, 1.5, 2, 3])
+    depths = data.draw(
+        st.sampled_from(["", f"d{terms(':', ratio)}", "d" + "-".join(["2"] * len(found))]), label="depths"
+    )
+    widths = data.draw(st.sampled_from([f"w{terms(':', ratio)}", f"c{terms('-', st.integers(4, 40))}"]), label="widths")
+    budget: Any = data.draw(st.sampled_from(["params", "flops"]) | st.integers(1000, 100_000), label="budget")
+    rule = f"{depths} {widths}"
+    if "c" in rule and any(stage.dense for stage in found):
+        with pytest.raises((reconfig.RuleError, reconfig.BudgetError)):
+            reconfig.plan(model, rule, budget=budget, example_input=x)
+        return
+    try:
+        plan, _ = check(model, x, rule, budget=budget)
+    except (reconfig.BudgetError, reconfig.DepthError):
+        return
+    assert plan.budget_of == ("flops" if budget == "flops" else "params")
+
+
 def last_stage_shrinks(spec: Spec) -> None:
     """Of "10-10-4", nothing in the last stage stays as it was unless the plan says so."""
     model, x = Network(spec), image()
@@ -109,6 +136,12 @@ def test_depth_and_budget_work_or_say_why(spec: Spec, data: st.DataObject) -> No
     depth_and_budget_work_or_say_why(spec, data)
 
 
+@given(SPECS, st.data())
+@settings(quick, max_examples=15)
+def test_ratios_and_channels_work_or_say_why(spec: Spec, data: st.DataObject) -> None:
+    ratios_and_channels_work_or_say_why(spec, data)
+
+
 @given(SPECS)
 @quick
 def test_the_last_stage_shrinks(spec: Spec) -> None:
@@ -137,5 +170,6 @@ def test_every_piece_alone(piece: str, head: str) -> None:
 def test_two_thousand_networks(part: int, spec: Spec, data: st.DataObject) -> None:
     any_rule_works(spec, data)
     depth_and_budget_work_or_say_why(spec, data)
+    ratios_and_channels_work_or_say_why(spec, data)
     last_stage_shrinks(spec)
     unchanged(spec)

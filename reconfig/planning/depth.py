@@ -64,6 +64,11 @@ def depth_edits(
     return tuple(edits.values()), tuple(_dense_edit(edits, changed, clones) for changed, clones in dense)
 
 
+def least_depths(model: nn.Module, capture: Capture, stages: Stages) -> tuple[int, ...]:
+    """The fewest blocks that each stage can have: those that cannot be dropped, and at least one."""
+    return tuple(max(1, len(stage.blocks) - len(_repeatable(model, capture, stage))) for stage in stages)
+
+
 def _edit(model: nn.Module, container: str, children: list[tuple[str, str]]) -> DepthEdit:
     if _is_container(model, container):
         return DepthEdit(container, _named(children))

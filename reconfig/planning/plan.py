@@ -7,7 +7,7 @@ of a model.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -27,6 +27,7 @@ from reconfig.rewrite.inherit import Channels
 from reconfig.rewrite.surgery import AttributeEdit, kept_at, materialise, resize
 from reconfig.rewrite.verify import check_trains
 from reconfig.rewrite.weights import WEIGHTS
+from reconfig.rule import Rule, widening
 from reconfig.trace.example import check_model
 from reconfig.trace.record import Shape
 from reconfig.trace.skeleton import make_skeleton, tensors_of
@@ -105,9 +106,9 @@ class Plan:
     Attributes:
         model: class name of the model that it was made for.
         rule: the rule, as text.
-        gamma: the factor on every stage, given or solved.
+        gamma: the factor on the width of every stage, given or solved; on the terms of a ratio of widths.
         weights: how the result is filled.
-        budget: the count that gamma was solved for, or None.
+        budget: the count that gamma, or the depths, were solved for, or None.
         budget_of: what the budget counts, "params" or "flops".
         stages: the stages before and after.
         frozen: what had to keep its width, and why.
@@ -159,11 +160,25 @@ class Plan:
             table(("stage", "resolution", "blocks", "width", "parameters"), rows),
             f"parameters {params}, multiply-adds {flops}",
         ]
-        if self.budget is not None:
-            reached = self.params if self.budget_of == "params" else self.flops
-            lines.append(f"budget {self.budget:,} {self.budget_of}: met to {(reached / self.budget - 1):+.3%}")
+        lines += self._met()
         lines += map(str, self.frozen)
         return "\n".join(lines)
+
+    def _met(self) -> Iterator[str]:
+        """How near whole blocks and channels came to what was asked for."""
+        rule, widths = Rule.parse(self.rule), [stage.width[1] for stage in self.stages]
+        if self.budget is not None:
+            reached = self.params if self.budget_of == "params" else self.flops
+            yield f"budget {self.budget:,} {self.budget_of}: met to {(reached / self.budget - 1):+.3%}"
+        if rule.balance is not None:
+            depths, (deep, wide) = sum(stage.blocks[1] for stage in self.stages), rule.balance
+            met = depths / widening(widths) / (deep / wide) - 1
+            sums = f"{depths}:{widening(widths):.4g}"
+            yield f"depths to widening factors {sums}, asked for {deep:g}:{wide:g}: met to {met:+.1%}"
+        if rule.channels is not None and self.budget is None:
+            for stage, width, channels in zip(self.stages, widths, rule.channels, strict=True):
+                if abs(width - channels * self.gamma) > 0.5:
+                    yield f"stage {stage.index} has {width:,} channels, asked for {channels * self.gamma:,.6g}"
 
     def unscaled(self) -> list[str]:
         """A sentence for each stage that keeps more than half of its width though the rule asks for another."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import lcm
 
+from reconfig.errors import RuleError
 from reconfig.planning.reading import Reading
 from reconfig.rule import Rule, scaled
 from reconfig.widths.reasons import Reason
@@ -37,11 +38,22 @@ class Group:
 
 
 class Ratios:
-    """The ratio that a rule has for each width of a model; gamma comes on top."""
+    """The ratio that a rule has for each width of a model; gamma comes on top.
+
+    Raises:
+        RuleError: where the rule does not fit the stages.
+    """
 
     def __init__(self, reading: Reading, rule: Rule) -> None:
         self._placement, self._rule = reading.placement, rule
-        self.of_stage = rule.ratios(len(reading.placement.stages))
+        stages = reading.placement.stages
+        self.of_stage = rule.ratios([stage.width for stage in stages])
+        for stage in stages:
+            if rule.channels is not None and stage.dense and not rule.growth:
+                raise RuleError(
+                    f"rule {rule}: stage {stage.index} is densely connected, so its channels are those that enter and "
+                    f"what its layers add; scale both, as in '{rule} growth', or write the widths in tenths"
+                )
 
     def __call__(self, width: int) -> float:
         """Of a width that a stage scales; a growth rate takes gamma alone unless the rule says so."""

@@ -148,3 +148,13 @@ def wrn34_12(num_classes: int = 10, dropout: float = 0.0) -> WideResNet:
     (N, 3, 32, 32) -> (N, num_classes), 66,457,818 parameters; see `wrn`.
     """
     return wrn(34, 12, num_classes, dropout)
+
+
+def wrn46_14(num_classes: int = 10, dropout: float = 0.0) -> WideResNet:
+    """WRN-46-14: (N, 3, 32, 32) -> (N, num_classes), 128,389,210 parameters; see `wrn`."""
+    return wrn(46, 14, num_classes, dropout)
+
+
+def wrn70_16(num_classes: int = 10, dropout: float = 0.0) -> WideResNet:
+    """WRN-70-16: (N, 3, 32, 32) -> (N, num_classes), 266,796,506 parameters; see `wrn`."""
+    return wrn(70, 16, num_classes, dropout)

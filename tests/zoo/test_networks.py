@@ -12,8 +12,8 @@ from torch import nn
 from reconfig import zoo
 from reconfig.zoo.darts import OPERATIONS, drop_path
 
-# The published figures: the paper's repository for its four families, and what the widespread CIFAR
-# implementations of the others count.
+# The published figures: the papers' repositories for their families (to the digits that they print), and what the
+# widespread CIFAR implementations of the others count.
 PARAMETERS = {
     "vgg11": 9_231_114,
     "vgg13": 9_416_010,
@@ -24,9 +24,18 @@ PARAMETERS = {
     "wrn28_10": 36_479_194,
     "wrn34_10": 46_160_474,
     "wrn34_12": 66_457_818,
+    "wrn46_14": 128_389_210,
+    "wrn70_16": 266_796_506,
+    "robustresnet_a1": 19_222_738,
+    "robustresnet_a2": 39_033_982,
+    "robustresnet_a3": 75_856_698,
+    "robustresnet_a4": 147_262_458,
+    "rawrn70_16": 267_240_802,
     "resnet18": 11_173_962,
     "preactresnet18": 11_171_146,
 }
+DEEP = ("robustresnet_a2", "robustresnet_a3", "robustresnet_a4", "rawrn70_16")
+NAMES = [pytest.param(name, marks=pytest.mark.slow if name in DEEP else ()) for name in PARAMETERS]
 SMALL: dict[str, Callable[[], nn.Module]] = {
     "vgg11": zoo.vgg11,
     "densenet": lambda: zoo.DenseNet((2, 2, 2, 2), growth=8),
@@ -34,6 +43,9 @@ SMALL: dict[str, Callable[[], nn.Module]] = {
     "wrn": lambda: zoo.wrn(10, 1),
     "resnet18": zoo.resnet18,
     "preactresnet18": zoo.preactresnet18,
+    "robustresnet": lambda: zoo.RobustResNet((1, 2), (16, 32)),
+    "rawrn": lambda: zoo.RaWideResNet((1, 2), (8, 16), stem=12),
+    "raresnet": lambda: zoo.RaResNet((1, 2), (16, 32), stem=12, num_classes=10),
 }
 
 
@@ -55,7 +67,7 @@ def with_operation(name: str) -> zoo.Genotype:
 # -- counts and shapes
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_parameters_and_shape(name: str) -> None:
     model = on_meta(getattr(zoo, name))
     assert count(model) == PARAMETERS[name]
@@ -64,7 +76,7 @@ def test_parameters_and_shape(name: str) -> None:
     assert model(torch.empty(2, 3, 32, 32, device="meta")).shape == (2, 10)
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_num_classes(name: str) -> None:
     model = on_meta(getattr(zoo, name), num_classes=7)
     assert model(torch.empty(2, 3, 32, 32, device="meta")).shape == (2, 7)

@@ -235,7 +235,7 @@ def test_help_of_a_recipe_lists_every_field(capsys: pytest.CaptureFixture[str], 
     [
         (
             ["vgg12"],
-            "Unrecognized options: vgg12 .* Available subcommands: darts, demo, densenet121, resnet18, vgg11, wrn34",
+            "Unrecognized options: vgg12 .* Available subcommands: darts, demo, densenet121, .*vgg11, wrn34",
         ),
         ([], "Expected one of {" + ", ".join(discover()) + "}"),
         (
