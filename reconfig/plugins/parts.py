@@ -28,13 +28,18 @@ def parts(whole: nn.Module, names: Sequence[str] | None, caller: str) -> dict[st
     Raises:
         ModelError: there is no such network, or none or several to choose from; the message has the corrected call.
     """
-    found = {name: child for name, child in whole.named_children() if _convolves(child)}
+    found = networks_in(whole)
     kind = type(whole).__name__
     if names is None:
         if len(found) == 1 and not any(isinstance(child, _ConvNd) for child in found.values()):
             return found
         raise ModelError(_which(kind, found, caller))
     return {name: whole if name == ITSELF else _part(whole, name, found, caller) for name in names}
+
+
+def networks_in(whole: nn.Module) -> dict[str, nn.Module]:
+    """The children of ``whole`` that have convolutions, or are one."""
+    return {name: child for name, child in whole.named_children() if _convolves(child)}
 
 
 def _part(whole: nn.Module, name: str, found: dict[str, nn.Module], caller: str) -> nn.Module:
