@@ -14,7 +14,7 @@ from torch import nn
 import reconfig
 from reconfig.errors import PlanError
 from reconfig.planning.plan import Plan
-from reconfig.plugins.parts import ITSELF, parts, rewrite, shapes
+from reconfig.plugins.parts import parts, rewrite, shapes
 from reconfig.plugins.request import Request
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -122,7 +122,7 @@ class Rewriting:
 
         def on_load_checkpoint(made: Any, checkpoint: dict[str, Any]) -> None:
             callback._rewrite(made)
-            super(rewritten, made).on_load_checkpoint(checkpoint)
+            module.on_load_checkpoint(made, checkpoint)  # type: ignore[attr-defined]
 
         rewritten: Any = type(module.__name__, (module,), {"on_load_checkpoint": on_load_checkpoint})
         made = rewritten.load_from_checkpoint(path, **kwargs)
@@ -141,8 +141,8 @@ class Rewriting:
                 marks[name] = (str(self._request), plan)
             elif plan.after != self._given[name].after if name in self._given else asked != str(self._request):
                 raise PlanError(
-                    f"{name!r} of this {type(module).__name__} was rewritten already, by {asked}, which {self._request} "
-                    "is not: make a new module, or pass the same arguments"
+                    f"{name!r} of this {type(module).__name__} was rewritten already, by {asked}, which is not "
+                    f"{self._request}: make a new module, or pass the same arguments"
                 )
             self.plans[name] = plan
 

@@ -13,5 +13,5 @@ from lightning.pytorch import Callback
 from reconfig.plugins.callback import Rewriting
 
 
-class Reconfigure(Rewriting, Callback):
-    __doc__ = Rewriting.__doc__
+class Reconfigure(Rewriting, Callback):  # type: ignore[misc]
+    """Rewrites networks of a LightningModule in ``setup``; see ``reconfig.plugins.callback.Rewriting``."""

@@ -25,7 +25,7 @@ _CALLER = "Reconfigured"
 _EXAMPLE = "dict(type='Reconfigured', model=dict(type='ImageClassifier', ...), rule='10-10-4')"
 
 
-@MODELS.register_module(name=_CALLER)
+@MODELS.register_module(name=_CALLER)  # type: ignore[untyped-decorator]
 def reconfigured(
     model: Mapping[str, Any] | nn.Module | None = None,
     rule: str | reconfig.Rule = "10-10-4",
@@ -40,8 +40,8 @@ def reconfigured(
     Args:
         model: the original's configuration, or the original.
         rule: as ``reconfig.plan`` takes it.
-        networks: names of attributes of the model, where only a part of it is to be rewritten, or where its forward needs
-            more than images; all of it, as its mode "tensor" runs it, where left out.
+        networks: names of attributes of the model, where only a part of it is to be rewritten, or where its forward
+            needs more than images; all of it, as its mode "tensor" runs it, where left out.
         options: of ``reconfig.plan``.
 
     Raises:

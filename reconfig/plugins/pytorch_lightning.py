@@ -9,5 +9,5 @@ from pytorch_lightning import Callback
 from reconfig.plugins.callback import Rewriting
 
 
-class Reconfigure(Rewriting, Callback):
-    __doc__ = Rewriting.__doc__
+class Reconfigure(Rewriting, Callback):  # type: ignore[misc]
+    """Rewrites networks of a LightningModule in ``setup``; see ``reconfig.plugins.callback.Rewriting``."""

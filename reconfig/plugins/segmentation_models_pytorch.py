@@ -35,9 +35,7 @@ _SIZE = 64  # pixels
 _CALLER = "register"
 
 
-def register(
-    encoder: str, rule: str | reconfig.Rule = "10-10-4", *, name: str | None = None, **options: Any
-) -> None:
+def register(encoder: str, rule: str | reconfig.Rule = "10-10-4", *, name: str | None = None, **options: Any) -> None:
     """Enter the -R variant of an encoder for ``smp.Unet(name)`` and the like.
 
     Pretrained weights (``encoder_weights``) are those of the original, which the variant inherits.

@@ -77,8 +77,8 @@ def from_pretrained(
 ) -> Any:
     """``auto.from_pretrained(path)`` in its -R variant.
 
-    Of the original's weights the variant inherits (``weights="fresh"`` draws new ones). Of a folder into which a variant
-    was saved the plan is applied and the weights are loaded; a rule is not given then.
+    Of the original's weights the variant inherits (``weights="fresh"`` draws new ones). Of a folder into which a
+    variant was saved the plan is applied and the weights are loaded; a rule is not given then.
 
     Args:
         path: a folder, or a name on the hub.
@@ -97,7 +97,9 @@ def from_pretrained(
         return _reconfigured(auto.from_pretrained(path, **kwargs), request)
     if rule is not None or options:
         given = ", ".join(["rule"] * (rule is not None) + list(options))
-        raise PlanError(f"{path} holds a variant with its plan, so it takes no {given}: write from_pretrained({str(path)!r})")
+        raise PlanError(
+            f"{path} holds a variant with its plan, so it takes no {given}: write from_pretrained({str(path)!r})"
+        )
     return _loaded(path, config, kwargs)
 
 

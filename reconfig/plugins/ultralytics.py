@@ -33,8 +33,8 @@ _CALLER = "trainer"
 def trainer(base: type[BaseTrainer], rule: str | reconfig.Rule = "10-10-4", **options: Any) -> type[BaseTrainer]:
     """A trainer like ``base`` that rewrites the network it makes, before there is an optimizer.
 
-    Weights of an original that are given (``YOLO("yolo11n.pt")``, ``pretrained=``) are inherited; those of a variant that
-    this trainer saved are loaded. The feature maps of its heads are scaled unless ``outputs="keep"`` is given.
+    Weights of an original that are given (``YOLO("yolo11n.pt")``, ``pretrained=``) are inherited; those of a variant
+    that this trainer saved are loaded. The feature maps of its heads are scaled unless ``outputs="keep"`` is given.
 
     Args:
         base: a trainer of ultralytics, such as ``DetectionTrainer``.
@@ -53,9 +53,10 @@ def trainer(base: type[BaseTrainer], rule: str | reconfig.Rule = "10-10-4", **op
     request = Request(_CALLER, rule, options)
 
     def get_model(self: Any, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
-        saved = getattr(weights, _KEPT, None)
+        text = getattr(weights, _KEPT, None)
+        saved = Plan.from_json(text) if text else None
         original = super(made, self).get_model(cfg, None if saved else weights, verbose)
-        result = _variant(original, request, Plan.from_json(saved) if saved else None, inherits=bool(weights and not saved))
+        result = _variant(original, request, saved, inherits=bool(weights and not saved))
         if saved:
             result.load(weights)
         return result
@@ -77,8 +78,8 @@ def _variant(original: Any, request: Request, saved: Plan | None, *, inherits: b
     )
     if saved is not None and saved.before == planned.before and saved.after != planned.after:
         raise PlanError(
-            f"the weights are of a variant by rule {saved.rule}, gamma {saved.gamma:.4g}, and this is {request}: pass the "
-            f"same to train it further, {_CALLER}(base, {saved.rule!r}, gamma={saved.gamma!r})"
+            f"the weights are of a variant by rule {saved.rule}, gamma {saved.gamma:.4g}, and this is {request}: "
+            f"to train it further pass the same, {_CALLER}(base, {saved.rule!r}, gamma={saved.gamma!r})"
         )
     result = planned.apply(original)
     _set_dynamic(result, heads)
@@ -89,8 +90,9 @@ def _variant(original: Any, request: Request, saved: Plan | None, *, inherits: b
 def _own_activations(model: nn.Module) -> None:
     """Give each layer an activation of its own: they all hold one that belongs to their class."""
     for module in model.modules():
+        of_class = {id(value) for kind in type(module).__mro__ for value in vars(kind).values()}
         for name, child in list(module._modules.items()):
-            if child is not None and any(child is value for kind in type(module).__mro__ for value in vars(kind).values()):
+            if child is not None and id(child) in of_class:
                 module._modules[name] = deepcopy(child)
 
 

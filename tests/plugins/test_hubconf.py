@@ -50,7 +50,9 @@ def test_it_needs_what_the_package_needs() -> None:
     assert folder.dependencies == [need.partition(">")[0] for need in needs]
 
 
-@pytest.mark.parametrize(("name", "parameters"), [("vgg11_r", 5_830_475), ("densenet121_r", 5_999_686), ("darts_r", 2_526_970)])
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("vgg11_r", 5_830_475), ("densenet121_r", 5_999_686), ("darts_r", 2_526_970)]
+)
 def test_the_papers_networks(name: str, parameters: int) -> None:
     assert count(load(name)) == parameters
 
@@ -67,6 +69,7 @@ def test_any_network_by_its_name() -> None:
     made.train()(torch.rand(2, 3, 32, 32)).sum().backward()
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_installed_nowhere(tmp_path: Path) -> None:
     """As from GitHub: the package comes from beside hubconf.py."""
     for name in ("hubconf.py", "reconfig"):

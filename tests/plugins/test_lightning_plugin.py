@@ -205,15 +205,15 @@ def test_another_rule_than_the_checkpoints(way: Way, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="size mismatch") as raised:
         way.trainer(tmp_path, way.Reconfigure("10-5"), max_epochs=2).fit(way.module(one)(), data(), ckpt_path=file)
     assert raised.value.__notes__ == [
-        "the checkpoint was made with Reconfigure('10-4') and not with Reconfigure('10-5'): pass the same arguments, or "
-        "Reconfigure.from_checkpoint(path)"
+        "the checkpoint was made with Reconfigure('10-4') and not with Reconfigure('10-5'): pass the same arguments, "
+        "or Reconfigure.from_checkpoint(path)"
     ]
     with pytest.raises(PlanError, match=r"'model' of this Classifier was rewritten already, by Reconfigure\('10-4'\)"):
         way.trainer(tmp_path, way.Reconfigure("10-5"), fast_dev_run=True).fit(module, data())
+    state = torch.load(file, weights_only=True)["callbacks"]["Reconfigure"]
+    other = way.Reconfigure("10-5")
+    way.trainer(tmp_path, other, fast_dev_run=True).fit(way.module(one)(), data())
     with pytest.raises(PlanError, match=r"made with Reconfigure\('10-4'\) and not with Reconfigure\('10-5'\)"):
-        state = torch.load(file, weights_only=True)["callbacks"]["Reconfigure"]
-        other = way.Reconfigure("10-5")
-        way.trainer(tmp_path, other, fast_dev_run=True).fit(way.module(one)(), data())
         other.load_state_dict(state)
 
 
@@ -223,23 +223,35 @@ def test_a_checkpoint_of_the_original(way: Way, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="size mismatch") as raised:
         way.trainer(tmp_path, way.Reconfigure("10-4"), max_epochs=2).fit(way.module(one)(), data(), ckpt_path=file)
     assert "the checkpoint holds no plans of this Reconfigure" in raised.value.__notes__[0]
-    with pytest.raises(PlanError, match=r"holds no plans of Reconfigure; make the callback as it was made for training"):
+    with pytest.raises(
+        PlanError, match=r"holds no plans of Reconfigure; make the callback as it was made for training"
+    ):
         way.Reconfigure.from_checkpoint(file)
 
 
 def test_bad_arguments_are_named(way: Way) -> None:
     with pytest.raises(RuleError, match="a rule reads like"):
         way.Reconfigure("ten")
-    with pytest.raises(TypeError, match=r"Reconfigure takes no 'gama': write gamma=\.\.\.; it takes a rule, and gamma, b"):
+    with pytest.raises(
+        TypeError, match=r"Reconfigure takes no 'gama': write gamma=\.\.\.; it takes a rule, and gamma, b"
+    ):
         way.Reconfigure("10-4", gama=2)
 
 
 @pytest.mark.parametrize(
     ("make", "networks", "message"),
     [
-        (two, None, r"has several networks with convolutions: write Reconfigure\(networks=\['model'\]\) for one of mode"),
+        (
+            two,
+            None,
+            r"has several networks with convolutions: write Reconfigure\(networks=\['model'\]\) for one of mode",
+        ),
         (own, None, r"the layers of Classifier are its own: write Reconfigure\(networks=\['.'\]\)"),
-        (lambda module, _: None, None, "has no network with convolutions when it is to be rewritten: make it in __init"),
+        (
+            lambda module, _: None,
+            None,
+            "has no network with convolutions when it is to be rewritten: make it in __init",
+        ),
         (one, "modell", r"has no 'modell' \(yet: .*\): write Reconfigure\(networks=\['model'\]\)"),
         (one, "hparams", r"'hparams' of Classifier is a AttributeDict without convolutions: write Reconfigure\(networ"),
     ],

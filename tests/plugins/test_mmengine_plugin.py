@@ -14,10 +14,10 @@ import reconfig
 from reconfig.errors import InputError, ModelError, RuleError
 
 pytest.importorskip("mmengine")
-from mmengine.config import Config  # noqa: E402
-from mmengine.model import BaseModel, BaseModule  # noqa: E402
-from mmengine.registry import MODELS  # noqa: E402
-from mmengine.runner import Runner  # noqa: E402
+from mmengine.config import Config
+from mmengine.model import BaseModel, BaseModule
+from mmengine.registry import MODELS
+from mmengine.runner import Runner
 
 plugin = pytest.importorskip("reconfig.plugins.mmengine")
 pytestmark = pytest.mark.filterwarnings("ignore")  # mmengine warns of what later torches call by other names
@@ -140,7 +140,9 @@ def test_pretrained_weights_are_inherited(tmp_path: Path) -> None:
     before = made.head.weight.clone()
     made.init_weights()  # as the runner calls it
     assert torch.equal(made.head.weight, before)
-    with pytest.raises(ModelError, match=r"init_cfg of TinyClassifier loads weights of the original, .*: leave out weigh"):
+    with pytest.raises(
+        ModelError, match=r"init_cfg of TinyClassifier loads weights of the original, .*: leave out weigh"
+    ):
         MODELS.build({"type": "Reconfigured", "model": pretrained, "weights": "fresh"})
 
 
@@ -152,7 +154,9 @@ def test_fresh_weights_are_the_models_own() -> None:
 
 
 def test_bad_input_is_named() -> None:
-    with pytest.raises(ModelError, match=r"needs the original as model, and this is None: write dict\(type='Reconfigure"):
+    with pytest.raises(
+        ModelError, match=r"needs the original as model, and this is None: write dict\(type='Reconfigure"
+    ):
         MODELS.build({"type": "Reconfigured", "rule": "10-4"})
     with pytest.raises(TypeError, match=r"Reconfigured takes no 'gama': write gamma=\.\.\."):
         MODELS.build({"type": "Reconfigured", "model": CLASSIFIER, "gama": 2})

@@ -17,7 +17,18 @@ pytest.importorskip("reconfig.plugins.timm")
 plugin = pytest.importorskip("reconfig.plugins.segmentation_models_pytorch")
 
 SIZE = 64
-NETWORKS = ("Unet", "UnetPlusPlus", "FPN", "PSPNet", "DeepLabV3", "DeepLabV3Plus", "Linknet", "MAnet", "UPerNet", "Segformer")
+NETWORKS = (
+    "Unet",
+    "UnetPlusPlus",
+    "FPN",
+    "PSPNet",
+    "DeepLabV3",
+    "DeepLabV3Plus",
+    "Linknet",
+    "MAnet",
+    "UPerNet",
+    "Segformer",
+)
 
 
 def images() -> Tensor:
@@ -116,7 +127,9 @@ def test_encoders_of_all_kinds(name: str) -> None:
 def test_bad_input_is_named() -> None:
     with pytest.raises(NetworkError, match=r"has no encoder 'resnet81': write register\('resnet18', rule\)"):
         plugin.register("resnet81")
-    with pytest.raises(NetworkError, match=r"import reconfig.plugins.timm, and write smp.Unet\('tu-resnet18_r', rule=\.\."):
+    with pytest.raises(
+        NetworkError, match=r"import reconfig.plugins.timm, and write smp.Unet\('tu-resnet18_r', rule=\.\."
+    ):
         plugin.register("tu-resnet18")
     with pytest.raises(NetworkError, match=r"'resnet34' is an encoder of .*: write name='resnet18_r'"):
         plugin.register("resnet18", name="resnet34")

@@ -167,17 +167,23 @@ def test_a_trial_reaches_the_factory() -> None:
 def test_bad_input_is_named(tmp_path: Path) -> None:
     made = variants.from_config(config())
     made.save_pretrained(tmp_path)
-    with pytest.raises(PlanError, match=r"holds a variant with its plan, so it takes no rule, gamma: write from_pretrai"):
+    with pytest.raises(
+        PlanError, match=r"holds a variant with its plan, so it takes no rule, gamma: write from_pretrai"
+    ):
         variants.from_pretrained(tmp_path, "10-10-4", gamma=2)
     with pytest.raises(ModelError, match=r"what reconfigured was given is a variant already, .*: pass the original"):
         variants.reconfigured(made)
     with pytest.raises(ModelError, match=r"its configuration holds a plan: variants.from_pretrained\(folder\) loads"):
         variants.from_config(made.config)
-    with pytest.raises(ModelError, match=r"takes a network of transformers, not Conv2d: .* write reconfig.apply\(model"):
+    with pytest.raises(
+        ModelError, match=r"takes a network of transformers, not Conv2d: .* write reconfig.apply\(model"
+    ):
         variants.reconfigured(nn.Conv2d(3, 8, 3))
     with pytest.raises(TypeError, match=r"model_init takes no 'gama': write gamma=\.\.\."):
         variants.model_init(lambda: made, gama=2)
-    with pytest.raises(TypeError, match=r"takes a function that makes the original, not ResNetFor.*: write model_init\("):
+    with pytest.raises(
+        TypeError, match=r"takes a function that makes the original, not ResNetFor.*: write model_init\("
+    ):
         variants.model_init(made)
     with pytest.raises(TypeError, match="takes nothing or a trial, and this one takes 2 arguments"):
         variants.model_init(lambda a, b: made)
