@@ -182,6 +182,16 @@ def test_a_network_that_is_held_twice(way: Way, tmp_path: Path) -> None:
     assert module.parts["same"] is module.model
 
 
+def test_averages_of_weights_are_the_variants(way: Way, tmp_path: Path) -> None:
+    callbacks = importlib.import_module(f"{way.pl.__name__}.callbacks")
+    if not hasattr(callbacks, "EMAWeightAveraging"):
+        pytest.skip("this Lightning has no EMAWeightAveraging")
+    averaging = callbacks.EMAWeightAveraging()
+    module = way.module(one)()
+    way.trainer(tmp_path, way.Reconfigure("10-4"), averaging).fit(module, data())
+    assert width(module) == 8
+
+
 def test_layers_of_the_modules_own(way: Way, tmp_path: Path) -> None:
     class Own(way.module(own)):  # type: ignore[misc]
         def forward(self, x: Tensor) -> Tensor:
