@@ -52,7 +52,7 @@ def register(encoder: str, rule: str | reconfig.Rule = "10-10-4", *, name: str |
         RuleError: a rule that does not parse.
     """
     request = Request(_CALLER, rule, options)
-    own = [known for known, entry in encoders.items() if not isinstance(entry["encoder"], _Variant)]
+    own = _own()
     if encoder not in own:
         raise NetworkError(_unknown(encoder, own))
     chosen = encoder + SUFFIX if name is None else name
@@ -60,6 +60,11 @@ def register(encoder: str, rule: str | reconfig.Rule = "10-10-4", *, name: str |
         raise NetworkError(f"{chosen!r} is an encoder of segmentation_models_pytorch: write name='{encoder}{SUFFIX}'")
     original = encoders[encoder]
     encoders[chosen] = {**original, "encoder": _Variant(original["encoder"], request)}
+
+
+def _own() -> list[str]:
+    """The encoders that were not registered here."""
+    return [name for name, entry in encoders.items() if not isinstance(entry["encoder"], _Variant)]
 
 
 def _unknown(encoder: str, known: list[str]) -> str:
@@ -109,8 +114,8 @@ def _inheriting(kind: Any, original: Any, plan: Plan) -> Any:
 
 def register_all() -> None:
     """Enter every encoder that is not there yet under its name with ``_r``."""
-    for name in list(encoders):
-        if not name.endswith(SUFFIX) and name + SUFFIX not in encoders:
+    for name in _own():
+        if name + SUFFIX not in encoders:
             register(name)
 
 
