@@ -302,3 +302,19 @@ def test_unknown_weights(small: Small) -> None:
 def test_plan_is_json_all_the_way(small: Small) -> None:
     plan = reconfig.plan(small, "10-4", gamma=1.3)
     assert json.loads(plan.to_json())["gamma"] == 1.3
+
+
+@pytest.mark.parametrize("weights", ["fresh", "inherit"])
+def test_a_model_without_weights_gives_one_without(weights: str) -> None:
+    """On the meta device, as loaders make a network that they fill themselves."""
+    with torch.device("meta"):
+        model = zoo.vgg11()
+    plan = reconfig.plan(zoo.vgg11(), "10-10-4", weights=weights)
+    result = plan.apply(model)
+    assert all(tensor.is_meta for tensor in (*result.parameters(), *result.buffers()))
+    assert plan.params == sum(parameter.numel() for parameter in result.parameters())
+    assert isinstance(next(result.parameters()), nn.Parameter)
+    trained = plan.apply(zoo.vgg11())
+    result.load_state_dict(trained.state_dict(), assign=True)
+    x = torch.rand(2, 3, 32, 32)
+    assert torch.equal(result.eval()(x), trained.eval()(x))

@@ -26,7 +26,7 @@ from reconfig.rewrite.fresh import reset_own
 from reconfig.rewrite.inherit import Channels
 from reconfig.rewrite.surgery import AttributeEdit, kept_at, materialise, resize
 from reconfig.rewrite.verify import check_trains
-from reconfig.rewrite.weights import WEIGHTS
+from reconfig.rewrite.weights import filling
 from reconfig.rule import Rule, widening
 from reconfig.trace.example import check_model
 from reconfig.trace.record import Shape
@@ -259,7 +259,7 @@ class Plan:
         if not unchanged(before, result):  # it kept something of the run, as of a batch
             result = self._rewritten(model)
         with preserved_rng(), torch.inference_mode(False):  # tensors made in inference mode could not train
-            materialise(result, model, self.depth, WEIGHTS[self.weights](model, self.depth, self.channels))
+            materialise(result, model, self.depth, filling(self.weights, model, self.depth, self.channels))
             if self.weights == "fresh":
                 reset_own(result)
         self._check_params(result)

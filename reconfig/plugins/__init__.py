@@ -2,4 +2,7 @@
 
 import reconfig.plugins.timm
 import reconfig.plugins.torchvision
+
+What they share: ``request`` (a rule and options, checked when they are given), ``parts`` (networks inside another
+module), and ``callback`` (what both names of Lightning have in common).
 """

@@ -32,6 +32,7 @@ from reconfig.planning.budget import Budget
 
 SUFFIX = "_r"
 _FEATURE_OPTIONS = ("out_indices", "feature_cls", "feature_cfg")
+_DILATION = "output_stride"
 _WRAPPERS = (FeatureDictNet, FeatureHookNet, FeatureGetterNet, FeatureGraphNet)
 
 _Entrypoint = Callable[..., nn.Module]
@@ -60,7 +61,9 @@ def _variant(name: str) -> _Entrypoint:
         **kwargs: Any,
     ) -> nn.Module:
         original = model_entrypoint(name)
-        own = {key: value for key, value in kwargs.items() if key not in _FEATURE_OPTIONS}
+        usual = _usual_features(original, kwargs) if features_only else None
+        dilated = {key: value for key, value in kwargs.items() if key not in _FEATURE_OPTIONS}
+        own = {key: value for key, value in dilated.items() if key != _DILATION}
         model = original(pretrained=pretrained, **own)
         plan = reconfig.plan(
             model,
@@ -74,9 +77,11 @@ def _variant(name: str) -> _Entrypoint:
             strict=strict,
         )
         _log.log(logging.WARNING if plan.frozen else logging.INFO, "%s%s: %s", name, SUFFIX, plan)
+        if dilated != own and (usual is None or isinstance(usual, _WRAPPERS)):
+            model = original(pretrained=pretrained, **dilated)  # the stages are those of the network without dilation
         result: Any = plan.apply(model)
-        if features_only:
-            result = _features(original, result, kwargs)
+        if usual is not None:
+            result = _features(original, result, usual, kwargs)
         result.pretrained_cfg["architecture"] = name + SUFFIX  # who rebuilds it by name gets the variant again
         return result
 
@@ -95,21 +100,45 @@ def _example(model: nn.Module, kwargs: Mapping[str, Any]) -> Tensor:
     return torch.empty((1, kwargs.get("in_chans") or channels, height, width), dtype=first.dtype, device="meta")
 
 
-def _features(original: _Entrypoint, whole: Any, kwargs: Mapping[str, Any]) -> nn.Module:
+def _usual_features(original: _Entrypoint, kwargs: Mapping[str, Any]) -> Any:
+    """The features network that timm makes of the original, on the meta device."""
+    with torch.device("meta"):
+        return original(pretrained=False, features_only=True, **deepcopy(dict(kwargs)))
+
+
+def _features(original: _Entrypoint, whole: Any, usual: Any, kwargs: Mapping[str, Any]) -> nn.Module:
     """The features of a rewritten network, in the class that timm gives the original's.
 
     The whole network was rewritten before, so that a budget counted its head and the weights that it inherits are those
     that its classifier does. A network with a features class of its own (an EfficientNet, an HRNet) is asked for its
     intermediate maps instead.
+
+    Args:
+        original: makes the original.
+        whole: its variant.
+        usual: what timm makes of the original.
+        kwargs: what timm was given.
     """
-    with torch.device("meta"):
-        usual: Any = original(pretrained=False, features_only=True, **deepcopy(dict(kwargs)))
-        if isinstance(usual, _WRAPPERS):
+    if isinstance(usual, _WRAPPERS):
+        with torch.device("meta"):
             chosen = {**kwargs, "feature_cls": _in_place_of(type(usual), whole)}
             return original(pretrained=False, features_only=True, **chosen)
+    if _DILATION in kwargs:
+        _dilate(whole, usual)
     result: Any = FeatureGetterNet(whole, out_indices=usual.feature_info.out_indices)
     result.pretrained_cfg = result.default_cfg = pretrained_cfg_for_features(whole.pretrained_cfg)
     return result
+
+
+def _dilate(whole: Any, usual: Any) -> None:
+    """Give the layers of ``whole`` the strides of those of the same names in a features network, which it may lack."""
+    for name, layer in usual.named_modules():
+        if isinstance(layer, nn.Conv2d):
+            mine: Any = whole.get_submodule(name)
+            mine.stride, mine.dilation, mine.padding = layer.stride, layer.dilation, layer.padding
+    reductions = {entry["module"]: entry["reduction"] for entry in usual.feature_info.info}
+    for entry in whole.feature_info:
+        entry["reduction"] = reductions.get(entry["module"], entry["reduction"])
 
 
 def _in_place_of(kind: Any, whole: nn.Module) -> type[nn.Module]:

@@ -53,6 +53,20 @@ def test_larger_networks_of_timm_say_what_hooks_see(name: str) -> None:
     assert judge_published(rewritten(timm.create_model(name), gamma=1.5), images(224)).problems == ()
 
 
+def test_an_encoder_that_somebody_made_of_a_network() -> None:
+    """Its classifier taken off, and with it what ``get_classifier`` returns."""
+
+    class Encoder(type(timm.create_model("resnet18"))):  # type: ignore[misc]
+        def forward(self, x: Tensor) -> Tensor:
+            return self.forward_features(x)
+
+    model = timm.create_model("resnet18")
+    model.__class__ = Encoder
+    del model.fc
+    result = rewritten(model, outputs="scale")
+    assert result.num_features == result(images()).shape[1] == 205
+
+
 def test_the_judge_sees_a_wrong_number() -> None:
     model = rewritten(timm.create_model("resnet18"))
     model.feature_info[4]["num_chs"] = model.num_features = 512

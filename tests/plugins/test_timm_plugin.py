@@ -70,6 +70,16 @@ def test_features_are_those_of_the_whole_network(name: str, budget: str | None) 
     assert "num_classes" not in found.pretrained_cfg
 
 
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_050"])  # the second's classifier has no such option
+def test_dilation_leaves_the_widths(name: str) -> None:
+    found = timm.create_model(f"{name}_r", features_only=True, output_stride=8)
+    usual = timm.create_model(name, features_only=True, output_stride=8)
+    assert found.feature_info.reduction() == usual.feature_info.reduction() == [2, 4, 8, 8, 8]
+    assert maps_of(found) == timm.create_model(f"{name}_r", features_only=True).feature_info.channels()
+    shapes_of = [[tuple(item.shape[2:]) for item in network.eval()(images())] for network in (found, usual)]
+    assert shapes_of[0] == shapes_of[1]
+
+
 @pytest.mark.parametrize("kind", ["list", "dict", "hook", "getter", "fx"])
 def test_any_class_of_features(kind: str) -> None:
     found = timm.create_model("resnet18_r", features_only=True, out_indices=(3, 4), feature_cls=kind).eval()

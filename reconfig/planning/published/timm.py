@@ -93,7 +93,10 @@ def _into_classifier(seen: Seen, within: str) -> list[Extent]:
     owner: Any
     for owner in seen.modules.values():
         if hasattr(type(owner), "get_classifier") and hasattr(type(owner), "reset_classifier"):
-            found = owner.get_classifier()
+            try:
+                found = owner.get_classifier()
+            except AttributeError:  # somebody took it off, to make an encoder of the network
+                continue
             first = found[0] if isinstance(found, tuple) else found  # a second one for distillation takes the same
             path = seen.path_of(first) if isinstance(first, nn.Module) else None
             if path is not None and (not within or path.startswith(f"{within}.")):

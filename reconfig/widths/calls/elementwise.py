@@ -31,6 +31,11 @@ def elementwise(site: Site, *args: Any, **kwargs: Any) -> Value:
     return Value(site.shape, tuple(dims))
 
 
+def converted(site: Site, input: Value, *like: Any, **kwargs: Any) -> Value:
+    """The tensor in another dtype or on another device: one that says which gives no dimension."""
+    return input
+
+
 def prelu(site: Site, input: Value, weight: Value) -> Value:
     if math.prod(weight.shape) > 1:
         site.adopt(weight.dims[0], input.dims[1])
@@ -76,7 +81,7 @@ __and__ __or__ __invert__ __eq__ __ne__ __lt__ __le__ __gt__ __ge__ lt le gt ge 
 logical_and logical_or logical_not isnan isinf where masked_fill masked_fill_
 """
 _SAME_SHAPE = """
-clone contiguous detach detach_ to float double half bfloat16 type type_as cpu cuda requires_grad_ flip roll copy_
+clone contiguous detach detach_ float double half bfloat16 type cpu cuda requires_grad_ flip roll copy_
 zeros_like ones_like empty_like rand_like randn_like full_like bernoulli bernoulli_ uniform_ normal_ fill_ zero_
 """
 _REDUCTIONS = """
@@ -86,6 +91,7 @@ _PROPERTIES = [Tensor.data.__get__, Tensor.real.__get__]  # type: ignore[attr-de
 
 ELEMENTWISE = table(
     (elementwise, [*named(_ACTIVATIONS + _ARITHMETIC + _COMPARISONS + _SAME_SHAPE), *_PROPERTIES]),
+    (converted, named("to type_as")),
     (prelu, named("prelu")),
     (reduction, named(_REDUCTIONS)),
 )

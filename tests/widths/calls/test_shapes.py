@@ -23,6 +23,16 @@ class ViewByBatch(Net):
         return self.head(self.a(x.view(x.size(0), -1)))
 
 
+@CASES.case({"front.weight": (8, 3, 3, 3), "head.weight": (5, 8)})
+class TypeOfALargerTensor(Net):
+    """As detectors make their grids: a tensor that gives its type alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.front(x)
+        grid = torch.arange(x.shape[-1], device=x.device)
+        return self.logits(x * grid.type_as(x) + grid.to(x))
+
+
 @CASES.case({"front.weight": (8, 3, 3, 3), "a.weight": (20, 8 * 16)})
 class ViewByShapes(Net):
     def make(self) -> None:
