@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from reconfig.cli.rules import Rules
+from reconfig.cli.run import Run
 from reconfig.cli.stages import Stages
 
 Command = Callable[[], int | None]
@@ -20,5 +21,5 @@ COMMANDS: Mapping[str, Callable[..., Command]] = {
     "rules": Rules,
     "stages": Stages,
     # "export": Export,  of reconfig/cli/export.py
-    # "run": Run,  of reconfig/cli/run.py, a Raw
+    "run": Run,
 }
