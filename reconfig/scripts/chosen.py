@@ -8,11 +8,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from reconfig.errors import ScriptError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _MAIN = ("__main__", "__mp_main__")  # the latter in a process that the script spawned
 

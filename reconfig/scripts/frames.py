@@ -13,6 +13,8 @@ from types import FrameType
 
 import torch
 
+from reconfig.scripts.program import Program
+
 _PACKAGE = Path(__file__).resolve().parent.parent
 _LIBRARIES = tuple(
     {
@@ -46,8 +48,8 @@ class Place:
 
 
 def stack(frame: FrameType | None) -> Iterator[FrameType]:
-    """``frame``, what called it, and so on."""
-    while frame is not None:
+    """``frame``, what called it, and so on, up to what we run the script by."""
+    while frame is not None and frame.f_code is not Program.execute.__code__:
         yield frame
         frame = frame.f_back
 
