@@ -46,8 +46,7 @@ class Chosen:
         return cls(os.path.realpath(source) if _is_file(source) else source, name)
 
     def __str__(self) -> str:
-        source = os.path.relpath(self.source) if _is_file(self.source) else self.source
-        return f"{source}:{self.name}"
+        return f"{self.source.removeprefix(os.getcwd() + os.sep)}:{self.name}"
 
     def is_kind(self, kind: type) -> bool:
         """Whether this is the class ``kind``, under the name that it was defined or imported by."""

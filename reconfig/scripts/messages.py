@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from reconfig.planning.plan import Plan
 
 
-def found(network: Network, how: str, place: Place | None) -> str:
+def found(network: Network, how: str) -> str:
     """The network is there, and how it was found."""
-    return f"reconfig: {network}; found {how}" + (f" at {place}" if place else "")
+    return f"reconfig: {network}; found {how}"
 
 
 def rewritten(network: Network, plan: Plan) -> str:
@@ -45,24 +45,29 @@ def cannot(network: Network, error: Exception) -> str:
     return f"{network}, cannot be rewritten, and the script was stopped before it went on with it: {error}"
 
 
+def failed(error: Exception) -> str:
+    """Something that should not happen."""
+    return (
+        f"reconfig failed on the script's network, and the script was stopped: {type(error).__name__}: {error}; "
+        "name another network with --model, and please report this one"
+    )
+
+
 def several(job: Job, networks: Sequence[Network]) -> str:
-    """There are several, and none is named."""
-    lines = [f"  {network}: --model {network.choice}" for network in networks]
+    """There are several, and what was named, if anything, does not tell which is meant."""
+    named = f"--model {job.chosen} names" if job.chosen else "the script makes"
     return (
-        f"the script makes {len(networks)} networks, and none was trained yet:\n"
-        + "\n".join(lines)
-        + f"\nname the one that is meant; the others stay as they are, as in\n  {job.corrected(networks[-1].choice)}"
+        f"{named} {len(networks)} networks of different architectures:\n{_choices(networks)}\n"
+        f"name the one that is meant, and the others stay as they are, as in\n  {_corrected(job, networks)}"
     )
 
 
-def several_of_choice(networks: Sequence[Network]) -> str:
-    """What the user named makes several."""
-    lines = [f"  {network}" for network in networks]
-    return (
-        "what --model names makes networks of several architectures:\n"
-        + "\n".join(lines)
-        + "\nname the function that makes the one that is meant, as in --model models.resnet:ResNet18"
-    )
+def _choices(networks: Sequence[Network]) -> str:
+    return "\n".join(f"  {network}: --model {network.choice_among(networks)}" for network in networks)
+
+
+def _corrected(job: Job, networks: Sequence[Network]) -> str:
+    return job.corrected(networks[-1].choice_among(networks))
 
 
 def none(job: Job, others: Sequence[Network]) -> str:
@@ -75,11 +80,9 @@ def none(job: Job, others: Sequence[Network]) -> str:
         )
     if not others:
         return f"nothing that --model {job.chosen} names made a network: see that the script makes it"
-    lines = [f"  {network}: --model {network.choice}" for network in others]
     return (
-        f"nothing that --model {job.chosen} names made a network; these were made:\n"
-        + "\n".join(lines)
-        + f"\nas in\n  {job.corrected(others[0].choice)}"
+        f"nothing that --model {job.chosen} names made a network; these were made:\n{_choices(others)}\n"
+        f"name one of them, as in\n  {_corrected(job, others)}"
     )
 
 
@@ -104,9 +107,8 @@ def loads_original(place: Place | None) -> str:
 
 def stale(optimizer: str, networks: Sequence[Network]) -> str:
     """An optimizer has parameters that no network has any more."""
-    names = ", ".join(f"{network}: --model {network.choice}" for network in networks)
     return (
         f"an optimizer ({optimizer}) holds parameters that the network had before it was rewritten, so it would train "
-        f"nothing: the script took them before reconfig could see it. Name the network's class, which is rewritten as "
-        f"soon as it is made ({names})"
+        "nothing: the script took them before it showed that it uses the network. Name the class, whose networks are "
+        "rewritten as soon as they are made:\n" + "\n".join(f"  {item}: --model {item.choice}" for item in networks)
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -23,6 +25,14 @@ class Network:
     name: str
     birth: Birth | None
     choice: Chosen
+
+    def choice_among(self, networks: Sequence[Network]) -> Chosen:
+        """How ``--model`` names it and no other: by the function that made it, where others have its class."""
+        alike = [other for other in networks if other.choice == self.choice]
+        place = self.birth.places[0] if self.birth is not None and self.birth.places else None
+        if len(alike) < 2 or place is None or not place.function or "<" in place.function:
+            return self.choice
+        return Chosen(os.path.realpath(place.file), place.function)
 
     @classmethod
     def of(cls, module: nn.Module, birth: Birth | None) -> Network:

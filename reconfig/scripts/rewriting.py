@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from reconfig.errors import InputError, ModelError, ScriptError
@@ -31,7 +33,7 @@ class Use:
     """What the script does with a module.
 
     Attributes:
-        how: in words, as in "when it is moved".
+        how: in words, as in "when it is moved at train.py:12".
         module: with which.
         state: what it loads into it, by name, where it does.
     """
@@ -130,8 +132,6 @@ class Rewriting:
         network = self._network(found)
         if self.trained:
             self._job.say(messages.left_alone(network))
-        elif self._job.chosen is not None:
-            raise ScriptError(messages.several_of_choice([*self.networks, network]))
         else:
             raise ScriptError(messages.several(self._job, [*self.networks, network]))
 
@@ -144,12 +144,12 @@ class Rewriting:
         words = self._network(network)
         if not again:
             self._know(network, _shapes(network), plan)
-            self._job.say(messages.found(words, use.how, caller()))
+            self._job.say(messages.found(words, use.how))
             self._job.say(str(plan))
         if self._job.dry_run:
             raise Stop
         old = list(network.parameters())
-        adopt(network, plan.apply(network), f"{plan.rule}, gamma {plan.gamma:.4g}")
+        adopt(network, _applied(plan, network), f"{plan.rule}, gamma {plan.gamma:.4g}")
         own = {id(parameter) for parameter in network.parameters()}
         for parameter in old:
             if id(parameter) not in own:
@@ -163,6 +163,17 @@ class Rewriting:
 
     def _network(self, module: nn.Module) -> Network:
         return Network.of(module, self._births.get(module))
+
+
+def _applied(plan: Plan, network: nn.Module) -> nn.Module:
+    """What ``plan`` makes of ``network``; of one that has no memory yet (on the meta device) the same without memory."""
+    if not any(parameter.is_meta for parameter in network.parameters()):
+        return plan.apply(network)
+    real = copy.deepcopy(network).to_empty(device="cpu")
+    with torch.no_grad():
+        for parameter in real.parameters():
+            parameter.zero_()
+    return plan.apply(real).to("meta")
 
 
 def _is(known: _Known, module: nn.Module, shapes: Mapping[str, Shape]) -> bool:

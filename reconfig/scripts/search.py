@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from reconfig.errors import ReconfigError, ScriptError
 from reconfig.scripts import messages
 from reconfig.scripts.adopt import adopted
 from reconfig.scripts.births import Births
+from reconfig.scripts.frames import caller
 from reconfig.scripts.identity import ByIdentity
 from reconfig.scripts.job import Job
 from reconfig.scripts.network import Network
@@ -55,14 +56,16 @@ class Search:
     def made(self, module: nn.Module) -> None:
         """The ``__init__`` of a network of the class that the user named has returned."""
         with self._looking(module) as looking:
-            if looking and self._rewriting.take(module, Use("by --model, made", module)):
-                self._settle(module)
+            if looking:
+                before = list(module.modules())
+                self._rewriting.take(module, Use("by --model", module))
+                self._settle(module, before)
 
     def used(self, module: nn.Module, how: str) -> None:
         """The script does with ``module`` what binds others to its parameters; ``how``, in words."""
         with self._looking(module) as looking:
             if looking and not self._births.in_the_making(module, sys._getframe(1)):
-                self._look(Use(how, module))
+                self._look(Use(f"{how} at {caller()}", module))
 
     def loads(self, module: nn.Module, state: Mapping[str, Any]) -> None:
         """The script loads ``state`` into ``module``."""
@@ -73,7 +76,7 @@ class Search:
             if looking and self._births.in_the_making(module, sys._getframe(1)):
                 self._rewriting.note_weights(module)
             elif looking:
-                self._look(Use("when it loads weights", module, state))
+                self._look(Use(f"when it loads weights at {caller()}", module, state))
 
     def steps(self, optimizer: Any) -> None:
         """An optimizer is about to take a step."""
@@ -97,9 +100,10 @@ class Search:
         root = outermost(use.module, self._births.unfinished(sys._getframe(1)))
         if has_lazy(root):
             return  # until it has shapes
+        before = list(root.modules())
         waiting = [network for network in self._candidates(root) if not self._rewriting.take(network, use)]
         if not waiting:
-            self._settle(root)
+            self._settle(root, before)
 
     def _candidates(self, root: nn.Module) -> Iterator[nn.Module]:
         yield from parts(root, lambda part: adopted(part) is not None)
@@ -117,8 +121,9 @@ class Search:
         birth = self._births.get(module)
         return (birth is not None and birth.chosen) or self.is_chosen_class(type(module))
 
-    def _settle(self, root: nn.Module) -> None:
-        for module in root.modules():
+    def _settle(self, root: nn.Module, before: Iterable[nn.Module]) -> None:
+        """What was ``before`` in ``root`` may be referred to as well; it shares the state of what is there now."""
+        for module in (*before, *root.modules()):
             self._settled[module] = True
 
     @contextmanager
@@ -141,8 +146,8 @@ class Search:
         except Stop as stop:
             self.stopped = stop
             raise
-        except ReconfigError as error:
-            self.stopped = Stop(error)
+        except Exception as error:
+            self.stopped = Stop(error if isinstance(error, ReconfigError) else ScriptError(messages.failed(error)))
             raise self.stopped from error
         finally:
             self._busy = False
