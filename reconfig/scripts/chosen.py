@@ -43,6 +43,8 @@ class Chosen:
                 f"--model {text} does not say where the class or function is: write models.resnet:ResNet18, with the "
                 f"module as the script imports it, or train.py:{name or 'Net'}"
             )
+        if _is_file(source) and not Path(source).is_file():
+            raise ScriptError(f"--model {text}: there is no file {source}; name one as in train.py:{name}, from here")
         return cls(os.path.realpath(source) if _is_file(source) else source, name)
 
     def __str__(self) -> str:

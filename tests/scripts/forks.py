@@ -21,7 +21,6 @@ def serve() -> bool:
         process = os.fork()
         if process == 0:
             os.chdir(order["folder"])
-            os.environ.update(order["environment"])
             for stream, descriptor in ((os.devnull, 0), (order["out"], 1), (order["err"], 2)):
                 os.dup2(os.open(stream, os.O_RDWR | os.O_CREAT), descriptor)
             sys.argv[:] = ["reconfig", *order["words"]]

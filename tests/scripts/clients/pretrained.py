@@ -1,18 +1,12 @@
-"""Weights of the original are loaded before the network is moved, or after (--late)."""
+"""Weights of the original are loaded before the network is moved, or after (--late), or with it (--whole)."""
 
 import sys
 
 import torch
-from models import ResNet, resnet8
+from models import resnet8
 from steps import batch, train
 
-if "--make" in sys.argv:
-    torch.manual_seed(3)
-    net = ResNet()
-    torch.save(net.state_dict(), "original.pt")
-    torch.save(net.eval()(batch()[0]), "original_scores.pt")
-    sys.exit()
-net = resnet8()
+net = torch.load("whole.pt", weights_only=False) if "--whole" in sys.argv else resnet8()
 if "--late" in sys.argv:
     net.to("cpu")
 net.load_state_dict(torch.load("original.pt"))
