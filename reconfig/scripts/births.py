@@ -99,9 +99,11 @@ class Births:
                 begun = self.get(made)
                 if made is module or begun is None or (own is not None and own.order > begun.order):
                     return True
-            elif _factory(outer) or (self._chosen is not None and self._chosen.is_made_by(outer)):
-                return True
-            elif outer.f_code.co_name in _SPAWNING and outer.f_globals.get("__name__") == "multiprocessing.spawn":
+            elif (
+                _factory(outer)
+                or (self._chosen is not None and self._chosen.is_made_by(outer))
+                or (outer.f_code.co_name in _SPAWNING and outer.f_globals.get("__name__") == "multiprocessing.spawn")
+            ):
                 return True
         return False
 

@@ -71,8 +71,8 @@ class Program:
 
 def _script(path: Path) -> tuple[CodeType, ModuleType]:
     if path.is_dir() or is_zipfile(path):
-        _lead_path_with(os.path.realpath(path))
-        spec = PathFinder.find_spec("__main__", [os.fspath(path)])
+        _lead_path_with(os.path.abspath(path))
+        spec = PathFinder.find_spec("__main__", [os.path.abspath(path)])
         if spec is None:
             raise ScriptError(f"there is no __main__.py in {path}: name a script, as in {_EXAMPLE}")
         return _code_of(spec), _main(spec, os.fspath(spec.origin), package="")

@@ -8,10 +8,9 @@ import os
 import sys
 
 import fvcore.nn  # noqa: F401
-import torch._dynamo  # what an optimizer imports
 
-import reconfig.cli.dispatch  # noqa: F401
-import reconfig.planning.make  # noqa: F401
+import reconfig.cli.dispatch
+import reconfig.planning.make
 
 
 def serve() -> bool:

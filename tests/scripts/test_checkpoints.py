@@ -36,7 +36,7 @@ def original(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> Callable[[], to
 def test_loaded_weights_are_inherited_and_never_thrown_away(runner: Runner) -> None:
     fresh = runner.run("pretrained.py")
     assert (fresh.code, fresh.out) == (1, "")
-    assert f"got weights at {CLIENTS}/pretrained.py:12, before it could be rewritten" in fresh.err
+    assert f"got weights at {CLIENTS}/pretrained.py:13, before it could be rewritten" in fresh.err
     assert "pass --weights inherit" in fresh.err
     wider = runner.run("--weights", "inherit", "--gamma", "2", "pretrained.py", rule="10-10-10")
     assert wider.code == 0, wider.err
@@ -52,5 +52,5 @@ def test_loaded_weights_are_inherited_and_never_thrown_away(runner: Runner) -> N
 def test_weights_of_the_original_for_a_network_that_was_rewritten(runner: Runner) -> None:
     late = runner.run("--weights", "inherit", "pretrained.py", "--late")
     assert (late.code, late.out) == (1, "")
-    assert f"the script loads weights of the original network at {CLIENTS}/pretrained.py:12, after" in late.err
+    assert f"the script loads weights of the original network at {CLIENTS}/pretrained.py:13, after" in late.err
     assert "size mismatch" not in late.err

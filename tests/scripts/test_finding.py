@@ -73,7 +73,9 @@ def test_one_that_is_made_in_parts_or_again_or_after_training(runner: Runner) ->
     assert re.findall(r"(\d+) parameters", ran.out) == ["34462", "34462"]
     assert "another 78010" in ran.out
     assert ran.err.count("found when") == 1
-    assert f"Scorer, made at {CLIENTS}/folds.py:22, is of the same architecture and rewritten by the same plan" in ran.err
+    assert (
+        f"Scorer, made at {CLIENTS}/folds.py:22, is of the same architecture and rewritten by the same plan" in ran.err
+    )
     assert "was made after training began, and stays as it is" in ran.err
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -111,6 +112,7 @@ def test_interrupts_end_it_as_they_end_python(tmp_path: Path) -> None:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "started\n"
+            time.sleep(0.5)  # until it waits
             process.send_signal(signal.SIGINT)
             ends.append((*process.communicate(), process.returncode))
     assert ends[0] == ends[1]

@@ -9,7 +9,7 @@ from steps import batch, count
 
 class AttackPGD(nn.Module):
     def __init__(self, basic_net, config):
-        super(AttackPGD, self).__init__()
+        super().__init__()
         self.basic_net = basic_net
         self.num_steps = config["num_steps"]
 

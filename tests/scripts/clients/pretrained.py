@@ -9,7 +9,8 @@ from steps import batch, train
 net = torch.load("whole.pt", weights_only=False) if "--whole" in sys.argv else resnet8()
 if "--late" in sys.argv:
     net.to("cpu")
-net.load_state_dict(torch.load("original.pt"))
+if "--whole" not in sys.argv:
+    net.load_state_dict(torch.load("original.pt"))
 net.to("cpu")
 net.eval()
 with torch.no_grad():

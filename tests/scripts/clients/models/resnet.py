@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 class BasicBlock(nn.Module):
     def __init__(self, inputs, outputs, stride):
-        super(BasicBlock, self).__init__()
+        super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
@@ -22,7 +22,7 @@ class BasicBlock(nn.Module):
 
 class ResNet(nn.Module):
     def __init__(self, blocks=1, classes=10):
-        super(ResNet, self).__init__()
+        super().__init__()
         self.stem = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
         self.layer1 = self._layer(16, 16, blocks, 1)
         self.layer2 = self._layer(16, 32, blocks, 2)
