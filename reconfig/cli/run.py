@@ -26,8 +26,7 @@ class Run(Raw):
     rule: Annotated[str, tyro.conf.arg(metavar="RULE")] = "10-10-4"
     """As of `reconfig plan`: widths in tenths, blocks, a named rule, or a file that `reconfig plan -o` wrote."""
     model: Annotated[str | None, tyro.conf.arg(metavar="WHERE:NAME")] = None
-    """The network's class, or the function that makes it, as in models.resnet:ResNet18 or train.py:Net; found where left
-    out."""
+    """The network's class, or the function that makes it: models.resnet:ResNet18, train.py:Net; else looked for."""
     dry_run: bool = False
     """Print the plan, and end the script when its network is there."""
     planning: Planning = field(default_factory=Planning)

@@ -99,13 +99,17 @@ class Births:
                 begun = self.get(made)
                 if made is module or begun is None or (own is not None and own.order > begun.order):
                     return True
-            elif (
-                _factory(outer)
-                or (self._chosen is not None and self._chosen.is_made_by(outer))
-                or (outer.f_code.co_name in _SPAWNING and outer.f_globals.get("__name__") == "multiprocessing.spawn")
-            ):
+            elif self._makes_networks(outer) or _imports_again(outer):
                 return True
         return False
+
+    def _makes_networks(self, frame: FrameType) -> bool:
+        return bool(_factory(frame)) or (self._chosen is not None and self._chosen.is_made_by(frame))
+
+
+def _imports_again(frame: FrameType) -> bool:
+    """Whether this frame imports the script in a process that it spawned."""
+    return frame.f_code.co_name in _SPAWNING and frame.f_globals.get("__name__") == "multiprocessing.spawn"
 
 
 def _makes(frame: FrameType) -> nn.Module | None:

@@ -9,7 +9,7 @@ from typing import Any
 from reconfig.scripts.job import Job
 
 
-def follow(job: Job, begin: Callable[[Job], None]) -> None:
+def follow(job: Job, begin: Callable[[Job], object]) -> None:
     """Let every process that is spawned from here (or forked from a server) call ``begin`` with ``job`` when it starts.
 
     Such a process imports the script anew, under another name, in an interpreter that knows nothing of us. What it is
@@ -24,8 +24,8 @@ def follow(job: Job, begin: Callable[[Job], None]) -> None:
 
 
 class _Begin:
-    def __init__(self, job: Job, begin: Callable[[Job], None]) -> None:
+    def __init__(self, job: Job, begin: Callable[[Job], object]) -> None:
         self._call = (begin, (job,))
 
-    def __reduce__(self) -> tuple[Callable[[Job], None], tuple[Job]]:
+    def __reduce__(self) -> tuple[Callable[[Job], object], tuple[Job]]:
         return self._call

@@ -16,15 +16,9 @@ import torch
 from reconfig.scripts.program import Program
 
 _PACKAGE = Path(__file__).resolve().parent.parent
+_INSTALLED_IN = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
 _LIBRARIES = tuple(
-    {
-        os.fspath(folder) + os.sep
-        for folder in (
-            _PACKAGE,
-            Path(torch.__file__).parent,
-            *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-        )
-    }
+    folder + os.sep for folder in (str(_PACKAGE), os.path.dirname(torch.__file__), *dict.fromkeys(_INSTALLED_IN))
 )
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 

@@ -21,6 +21,8 @@ def found(network: Network, how: str) -> str:
 
 def rewritten(network: Network, plan: Plan) -> str:
     """It was rewritten."""
+    if plan.before == plan.after:
+        return f"reconfig: the plan leaves every shape of {network.name} as it is; the script goes on"
     filled = "its weights inherited" if plan.weights == "inherit" else "its weights drawn anew"
     return f"reconfig: {network.name} is rewritten where it stands, {filled}; the script goes on"
 
@@ -99,7 +101,7 @@ def loads_original(place: Place | None) -> str:
     """Weights of the original are loaded into the rewritten network."""
     where = f" at {place}" if place else ""
     return (
-        f"the script loads weights of the original network{where}, after the network was rewritten: they fit no longer. "
+        f"the script loads weights of the original network{where}, after the network was rewritten: they do not fit. "
         "Load them before the network is moved or its parameters are read, and pass --weights inherit; or leave the "
         "loading out"
     )

@@ -75,7 +75,7 @@ def _script(path: Path) -> tuple[CodeType, ModuleType]:
         spec = PathFinder.find_spec("__main__", [os.path.abspath(path)])
         if spec is None:
             raise ScriptError(f"there is no __main__.py in {path}: name a script, as in {_EXAMPLE}")
-        return _code_of(spec), _main(spec, os.fspath(spec.origin), package="")
+        return _code_of(spec), _main(spec, spec.origin or os.fspath(path), package="")
     _lead_path_with(os.path.dirname(os.path.realpath(path)))
     full = os.path.abspath(path)
     with io.open_code(full) as file:
@@ -91,7 +91,7 @@ def _module(name: str) -> tuple[CodeType, ModuleType]:
         spec = _spec_of(name)
     if spec is None or spec.loader is None:
         raise ScriptError(f"there is no module {name}: see that it is installed, or in the working directory")
-    sys.argv[0] = os.fspath(spec.origin or name)
+    sys.argv[0] = spec.origin or name
     return _code_of(spec), _main(spec, sys.argv[0], package=spec.parent)
 
 

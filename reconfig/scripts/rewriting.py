@@ -166,7 +166,7 @@ class Rewriting:
 
 
 def _applied(plan: Plan, network: nn.Module) -> nn.Module:
-    """What ``plan`` makes of ``network``; of one that has no memory yet (on the meta device) the same without memory."""
+    """What ``plan`` makes of ``network``; of one without memory (on the meta device) the same, without memory."""
     if not any(parameter.is_meta for parameter in network.parameters()):
         return plan.apply(network)
     real = copy.deepcopy(network).to_empty(device="cpu")

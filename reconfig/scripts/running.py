@@ -31,33 +31,38 @@ def run(program: Program, job: Job) -> int:
     """
     with tempfile.TemporaryDirectory(prefix="reconfig-", ignore_cleanup_errors=True) as folder:
         job = replace(job, script=program.words, folder=folder)
-        searches: list[Search] = []
-        when_imported("torch", lambda: searches.append(_begin_search(job)))
+        searches = begin(job)
         follow(job, begin)
         try:
             code: object = run_to_end(program.execute)
         except SystemExit as end:
             code = end.code
-        if searches and searches[0].stopped is not None:
-            code = None  # whatever the script made of it
-            if searches[0].stopped.error is not None:
-                raise searches[0].stopped.error
-        elif code in (None, 0) and not (job.found() or set(_HELP) & set(program.arguments)):
-            raise searches[0].nothing_found() if searches else ScriptError(f"{program} never imports torch")
+        stopped = searches[0].stopped if searches else None
+        if stopped is not None:  # whatever the script made of it
+            if stopped.error is not None:
+                raise stopped.error
+            return 0
+        if code in (None, 0) and not (job.found() or set(_HELP) & set(program.arguments)):
+            raise (
+                searches[0].nothing_found()
+                if searches
+                else ScriptError(f"{program} never imports torch, so there is no network in it to rewrite")
+            )
     if isinstance(code, int):
         return code
     raise SystemExit(code)
 
 
-def begin(job: Job) -> None:
-    """Look for the network in this process as soon as torch is there."""
-    when_imported("torch", lambda: _begin_search(job))
+def begin(job: Job) -> list[Search]:
+    """Look for the network in this process as soon as torch is there; the search is in the list from then on."""
+    searches: list[Search] = []
 
+    def look() -> None:
+        from reconfig.scripts.search import Search
+        from reconfig.scripts.watching import watch
 
-def _begin_search(job: Job) -> Search:
-    from reconfig.scripts.search import Search
-    from reconfig.scripts.watching import watch
+        searches.append(Search(job))
+        watch(searches[0])
 
-    search = Search(job)
-    watch(search)
-    return search
+    when_imported("torch", look)
+    return searches

@@ -9,8 +9,8 @@ class Stop(SystemExit):
     """Ends the script where it is; no ``except Exception`` of its own catches that.
 
     Attributes:
-        error: why; None after a dry run. In a process that the script spawned, its sentence is printed and the exit code
-            is 1.
+        error: why; None after a dry run. In a process that the script spawned its sentence is printed, and the exit
+            code is 1.
     """
 
     def __init__(self, error: ReconfigError | None = None) -> None:

@@ -61,7 +61,7 @@ def _loads(search: Search, module: nn.Module, *args: Any, **kwargs: Any) -> None
 def _see_classes(search: Search) -> None:
     """Let ``search`` see every network of the class that the user named when its ``__init__`` has returned."""
 
-    def __init_subclass__(cls: type[nn.Module], **kwargs: Any) -> None:  # noqa: N807
+    def __init_subclass__(cls: type[nn.Module], /, **kwargs: Any) -> None:  # noqa: N807
         super(nn.Module, cls).__init_subclass__(**kwargs)
         if "__init__" in vars(cls) and search.is_chosen_class(cls):
             _after_init(cls, search)

@@ -39,7 +39,10 @@ def test_what_is_in_main(runner: Runner) -> None:
 
 @pytest.mark.parametrize("kind", ["module", "package", "folder", "archive"])
 def test_modules_folders_and_archives(runner: Runner, kind: str) -> None:
-    show = "import sys, beside\nprint(__file__, __name__, __package__, __spec__.name, sys.argv, sys.path[0])\nsys.exit(3)\n"
+    show = (
+        "import sys, beside\nprint(__file__, __name__, __package__, __spec__.name, sys.argv, sys.path[0])\n"
+        "sys.exit(3)\n"
+    )
     package = runner.folder / "package"
     package.mkdir()
     files = {"__init__.py": "", "__main__.py": show, "part.py": show.replace(", beside", "")}
@@ -72,7 +75,8 @@ def test_a_module_finds_its_network(runner: Runner) -> None:
 
 
 TRACEBACKS = {
-    "raised": "def f():\n    raise KeyError('x')\ntry:\n    f()\nexcept KeyError as error:\n    raise ValueError('y') from error\n",
+    "raised": "def f():\n    raise KeyError('x')\ntry:\n    f()\n"
+    "except KeyError as error:\n    raise ValueError('y') from error\n",
     "syntax": "x = (\n",
     "hook": "import sys\nsys.excepthook = lambda kind, error, trace: print(kind, error, trace.tb_lineno)\n1 / 0\n",
     "group": "raise ExceptionGroup('many', [ValueError(1), TypeError(2)])\n",
@@ -91,7 +95,7 @@ def test_tracebacks_are_those_of_python(runner: Runner, name: str) -> None:
 
 def test_our_frames_are_not_in_a_traceback(runner: Runner) -> None:
     (runner.folder / "fails.py").write_text(
-        "import torch\nnet = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.MaxPool2d(2), torch.nn.Conv2d(8, 8, 3))\n"
+        "from torch import nn\nnet = nn.Sequential(nn.Conv2d(3, 8, 3), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3))\n"
         "net.to('nowhere')\n"
     )
     ran = runner.run("fails.py")

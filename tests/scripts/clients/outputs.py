@@ -11,5 +11,6 @@ net = nn.Sequential(
     nn.ReLU(),
     nn.MaxPool2d(2),
     nn.Conv2d(32, 64, 3),
+    nn.ReLU(),
 ).to("cpu")
 print(net(batch()[0]).shape)
