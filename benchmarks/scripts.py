@@ -14,11 +14,16 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import tyro
+
+import reconfig.cli.dispatch
+import reconfig.planning.make
+from reconfig.scripts.program import Program
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIENTS = ROOT / "tests" / "scripts" / "clients"
@@ -37,7 +42,7 @@ KINDS = {  # what is run: what it is
     "compiled.py": "compiled",
     "workers.py": "spawned loader workers",
     "folds.py": "made in parts, once a fold",
-    "-m trainer": "a module, `-m trainer`",
+    "trainer": "a module, `-m trainer`",
 }
 TIMED = "imported.py"
 
@@ -54,18 +59,10 @@ class Options:
     """Folder for the table."""
 
 
-@dataclass(frozen=True)
-class Ran:
-    """What a script said, and the processor seconds that it took."""
-
-    out: str
-    err: str
-    seconds: float
-
-    def first(self, pattern: str) -> str:
-        """The first match in all that it said."""
-        found = re.search(pattern, self.out + self.err)
-        return found[1] if found else "-"
+def first(pattern: str, said: str) -> str:
+    """The first match in what a script said."""
+    found = re.search(pattern, said)
+    return found[1] if found else "-"
 
 
 def main(options: Options) -> int:
@@ -80,10 +77,10 @@ def main(options: Options) -> int:
         "|---|---|---|---|---|---|",
     ]
     for script in options.only:
-        bare, ours = _run([], script), _run(["-m", "reconfig", "run"], script)
-        how = ours.first(r"; found ((?:when|by) [^\n]*)").replace(f"{CLIENTS}/", "")
-        counts = (ran.first(r"(\d+) parameters") for ran in (bare, ours))
-        losses = (ran.first(r"loss ([\d.]+)") for ran in (bare, ours))
+        bare, ours = _said(script, lambda words: Program.read(words).execute()), _said(script, _under_reconfig)
+        how = first(r"; found ((?:when|by) [^\n]*)", ours).replace("tests/scripts/clients/", "")
+        counts = (first(r"(\d+) parameters", said) for said in (bare, ours))
+        losses = (first(r"loss ([\d.]+)", said) for said in (bare, ours))
         name = f"`{script}`: {KINDS.get(script, '')}"
         cells = [name, how, *(f"{int(count):,}" if count.isdigit() else count for count in counts), *losses]
         lines.append(f"| {' | '.join(cells)} |")
@@ -94,8 +91,31 @@ def main(options: Options) -> int:
     return 0
 
 
+def _under_reconfig(words: list[str]) -> None:
+    sys.argv[:] = ["reconfig", "run", *words]
+    sys.exit(reconfig.cli.main())
+
+
+def _said(script: str, run: Callable[[list[str]], None]) -> str:
+    """What a script says in a process of its own; it is forked from this one, which has torch already."""
+    words = [str(CLIENTS / script)] if script.endswith(".py") else ["-m", script]
+    with tempfile.TemporaryFile("w+") as file:
+        process = os.fork()
+        if process == 0:
+            for descriptor in (1, 2):
+                os.dup2(file.fileno(), descriptor)
+            sys.path[0:0] = ["", str(CLIENTS)]  # the first gives way to the script's own
+            run(words)
+            sys.exit()
+        _, status = os.waitpid(process, 0)
+        file.seek(0)
+        if os.waitstatus_to_exitcode(status):
+            raise RuntimeError(f"{script} failed: {file.read()}")
+        return file.read()
+
+
 def _times(times: int) -> str:
-    pairs = [(_run([], TIMED).seconds, _run(["-m", "reconfig", "run"], TIMED).seconds) for _ in range(times)]
+    pairs = [(_seconds([]), _seconds(["-m", "reconfig", "run"])) for _ in range(times)]
     bare, ours = (median(side) for side in zip(*pairs, strict=True))
     added = median(one - other for other, one in pairs)
     return (
@@ -104,21 +124,16 @@ def _times(times: int) -> str:
     )
 
 
-def _run(way: list[str], script: str) -> Ran:
-    words = script.split() if script.startswith("-m") else [str(CLIENTS / script)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{CLIENTS}"}
-    with tempfile.TemporaryDirectory() as folder:
-        out, err = Path(folder, "out"), Path(folder, "err")
-        streams = [
-            (os.POSIX_SPAWN_OPEN, number, str(path), os.O_WRONLY | os.O_CREAT, 0o600)
-            for number, path in ((1, out), (2, err))
-        ]
-        command = [sys.executable, *way, *words]
-        process = os.posix_spawn(sys.executable, command, environment, file_actions=streams)
-        _, status, used = os.wait4(process, 0)
-        if os.waitstatus_to_exitcode(status):
-            raise RuntimeError(f"{' '.join(command)} failed: {err.read_text()}")
-        return Ran(out.read_text(), err.read_text(), used.ru_utime + used.ru_stime)
+def _seconds(way: list[str]) -> float:
+    """Processor seconds of the timed script, from the start of Python to its end."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    silent = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_WRONLY, 0o600) for number in (1, 2)]
+    command = [sys.executable, *way, str(CLIENTS / TIMED)]
+    process = os.posix_spawn(sys.executable, command, environment, file_actions=silent)
+    _, status, used = os.wait4(process, 0)
+    if os.waitstatus_to_exitcode(status):
+        raise RuntimeError(f"{' '.join(command)} failed")
+    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from reconfig.scripts.identity import ByIdentity
 from reconfig.scripts.job import Job
 from reconfig.scripts.network import Network
 from reconfig.scripts.rewriting import Rewriting, Use
+from reconfig.scripts.states import fits
 from reconfig.scripts.stop import Stop
-from reconfig.scripts.tree import convolutional, has_lazy, outermost, parts, unwrapped
+from reconfig.scripts.tree import convolutional, has_lazy, has_parameters, outermost, parts, unwrapped
 
 
 class Search:
@@ -73,7 +74,7 @@ class Search:
             with self._ending():
                 self._rewriting.check_loads(module, state)
         with self._looking(module) as looking:
-            if looking and self._births.in_the_making(module, sys._getframe(1)):
+            if looking and fits(module, state) and self._births.in_the_making(module, sys._getframe(1)):
                 self._rewriting.note_weights(module)
             elif looking:
                 self._look(Use(f"when it loads weights at {caller()}", module, state))
@@ -97,6 +98,9 @@ class Search:
         return ScriptError(messages.none(self._job, self._others))
 
     def _look(self, use: Use) -> None:
+        if adopted(use.module) is not None and self._rewriting.networks:
+            self._settle(use.module, ())  # a copy
+            return
         root = outermost(use.module, self._births.unfinished(sys._getframe(1)))
         if has_lazy(root):
             return  # until it has shapes
@@ -128,8 +132,8 @@ class Search:
 
     @contextmanager
     def _looking(self, module: nn.Module) -> Iterator[bool]:
-        """Whether to look at ``module`` now: not at what we do ourselves, nor at what was looked at before."""
-        if self._busy or module in self._settled:
+        """Whether to look at ``module`` now: not at what we do ourselves, nor at what was looked at or has no weights."""
+        if self._busy or module in self._settled or not has_parameters(module):
             yield False
         else:
             with self._ending():

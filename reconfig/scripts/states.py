@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from reconfig.planning.plan import Plan
 
 
+def fits(module: nn.Module, state: Mapping[str, Any]) -> bool:
+    """Whether nothing in ``state``, by the names of ``module``, has another shape than ``module`` has."""
+    return not _differing(module, state)
+
+
 def is_of_original(module: nn.Module, state: Mapping[str, Any], network: nn.Module, plan: Plan) -> bool:
     """Whether ``state``, for ``module``, has the shapes of ``network`` as it is and not as ``plan`` makes it.
 
@@ -30,19 +35,22 @@ def is_of_original(module: nn.Module, state: Mapping[str, Any], network: nn.Modu
 
 def loads_original(module: nn.Module, state: Mapping[str, Any], plans: Iterable[Plan]) -> bool:
     """Whether ``state`` is an original's, and ``module`` was rewritten by one of ``plans`` or holds what was."""
+    return any(
+        tuple(plan.before[name]) == shape
+        for plan in plans
+        for key, shape in _differing(module, state).items()
+        for name in plan.before
+        if f".{key}".endswith(f".{name}") or f".{name}".endswith(f".{key}")
+    )
+
+
+def _differing(module: nn.Module, state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     own = dict(_tensors(module))
-    differ = {
+    return {
         key: tuple(value.shape)
         for key, value in state.items()
         if isinstance(value, Tensor) and key in own and value.shape != own[key].shape
     }
-    return any(
-        tuple(plan.before[name]) == shape
-        for plan in plans
-        for key, shape in differ.items()
-        for name in plan.before
-        if f".{key}".endswith(f".{name}") or f".{name}".endswith(f".{key}")
-    )
 
 
 def _tensors(module: nn.Module) -> Iterable[tuple[str, Tensor]]:

@@ -80,6 +80,11 @@ def _convolves(module: nn.Module) -> bool:
     return any(isinstance(module, _ConvNd) or is_lazy(parameter) or parameter.dim() in (4, 5) for parameter in own)
 
 
+def has_parameters(module: nn.Module) -> bool:
+    """Whether it has any parameter."""
+    return any(parameter is not None for part in module.modules() for parameter in vars(part)["_parameters"].values())
+
+
 def has_lazy(module: nn.Module) -> bool:
     """Whether some of it gets its shape in the first forward."""
     return any(is_lazy(parameter) for parameter in module.parameters())

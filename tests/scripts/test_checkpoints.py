@@ -13,8 +13,8 @@ from runner import CLIENTS, Runner
 def test_checkpoints_load_again(runner: Runner) -> None:
     saved = runner.run("saves.py")
     assert saved.code == 0, saved.err
-    for path in ("state.pt", "wrapped.pt", "whole.pt"):
-        ran = runner.run("evaluates.py", path)
+    for words in (("state.pt",), ("state.pt", "--inside"), ("wrapped.pt",), ("whole.pt",)):
+        ran = runner.run("evaluates.py", *words)
         assert (ran.code, ran.out) == (0, f"evaluated, {saved.parameters} parameters\n"), ran.err
     assert "ResNet was rewritten before it was saved (10-10-4, gamma 1), and is taken as it is" in ran.err
 

@@ -20,7 +20,7 @@ FOUND = {  # client: (its words, parameters before and after, made where, found 
         "models/resnet.py:46 in resnet14, called from {}/factory.py:14",
         "when its parameters are read at {}/steps.py:25",
     ),
-    "by_hub.py": ((), 5_418, 2_473, "hub/hubconf.py:7 in tiny", "when its parameters are read at {}/steps.py:25"),
+    "by_hub.py": ((), 5_418, 2_473, "hub/hubconf.py:15 in tiny", "when its parameters are read at {}/steps.py:25"),
     "wrapped.py": ((), 78_010, 34_462, "models/resnet.py:42 in resnet8", "when it is moved or converted at {}"),
     "averaged.py": ((), 78_010, 34_462, "models/resnet.py:42", "when it is copied or pickled at {}/averaged.py:12"),
     "by_timm.py": ((), 373_658, 191_422, "by_timm.py:8 by timm.create_model", "when its parameters are read at {}"),

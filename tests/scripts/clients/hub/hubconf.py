@@ -1,6 +1,14 @@
 dependencies = ["torch"]
 
+import torch  # noqa: E402
+from models import resnet8  # noqa: E402
 from torch import nn  # noqa: E402
+
+
+def loaded(path):
+    net = resnet8()
+    net.load_state_dict(torch.load(path))
+    return net
 
 
 def tiny(width=64):
