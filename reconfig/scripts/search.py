@@ -132,7 +132,7 @@ class Search:
 
     @contextmanager
     def _looking(self, module: nn.Module) -> Iterator[bool]:
-        """Whether to look at ``module`` now: not at what we do ourselves, nor at what was looked at or has no weights."""
+        """Whether to look at ``module`` now: not at what we do ourselves, has no weights, or was looked at."""
         if self._busy or module in self._settled or not has_parameters(module):
             yield False
         else:
