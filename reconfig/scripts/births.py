@@ -60,7 +60,7 @@ class Births:
         return self._births.get(module)
 
     def note(self, module: nn.Module, frame: FrameType | None) -> None:
-        """``module`` is being made; ``frame`` called ``nn.Module.__init__``."""
+        """``module`` is being made, by what led to ``frame``."""
         if module in self._births:  # an __init__ that runs twice
             return
         inner, factory, chosen = False, "", False

@@ -45,10 +45,10 @@ class Search:
         """Whether the user has named who makes the network."""
         return self._job.chosen is not None
 
-    def begins(self, module: nn.Module, *args: Any, **kwargs: Any) -> None:
-        """``nn.Module.__init__`` is called for ``module``, with these arguments."""
+    def begins(self, module: nn.Module) -> None:
+        """``nn.Module.__init__`` is called for ``module``."""
         if not self._busy:
-            self._births.note(module, sys._getframe(2))
+            self._births.note(module, sys._getframe(1))
 
     def is_chosen_class(self, kind: type) -> bool:
         """Whether the user named the class ``kind``."""

@@ -27,9 +27,9 @@ def watch(search: Search) -> None:
     The methods of ``nn.Module`` stay what they are and give what they gave; nothing is done while a graph is compiled.
     """
     for name, how in _USES.items():
-        _before(name, functools.partial(_used, search, how))
-    _before("load_state_dict", functools.partial(_loads, search))
-    _before("__init__", search.begins)
+        _before(name, _used(search, how))
+    _before("load_state_dict", _loads(search))
+    _before("__init__", _begins(search))
     if search.has_chosen:
         _see_classes(search)
     register_optimizer_step_pre_hook(lambda optimizer, args, kwargs: search.steps(optimizer))
@@ -48,14 +48,30 @@ def _before(name: str, look: Callable[..., None]) -> None:
     setattr(nn.Module, name, watched)
 
 
-def _used(search: Search, how: str, module: nn.Module, *args: Any, **kwargs: Any) -> None:
-    search.used(module, how)
+# Plain functions, which torch.compile can read where a compiled function makes or uses a module; it cannot read methods.
 
 
-def _loads(search: Search, module: nn.Module, *args: Any, **kwargs: Any) -> None:
-    state = args[0] if args else kwargs.get("state_dict")
-    if state is not None:
-        search.loads(module, state)
+def _begins(search: Search) -> Callable[..., None]:
+    def look(module: nn.Module, *args: Any, **kwargs: Any) -> None:
+        search.begins(module)
+
+    return look
+
+
+def _used(search: Search, how: str) -> Callable[..., None]:
+    def look(module: nn.Module, *args: Any, **kwargs: Any) -> None:
+        search.used(module, how)
+
+    return look
+
+
+def _loads(search: Search) -> Callable[..., None]:
+    def look(module: nn.Module, *args: Any, **kwargs: Any) -> None:
+        state = args[0] if args else kwargs.get("state_dict")
+        if state is not None:
+            search.loads(module, state)
+
+    return look
 
 
 def _see_classes(search: Search) -> None:
