@@ -48,7 +48,7 @@ def _before(name: str, look: Callable[..., None]) -> None:
     setattr(nn.Module, name, watched)
 
 
-# Plain functions, which torch.compile can read where a compiled function makes or uses a module; it cannot read methods.
+# Plain functions: where a compiled function makes or uses a module, torch.compile can read them, and no methods.
 
 
 def _begins(search: Search) -> Callable[..., None]:
