@@ -71,7 +71,7 @@ def main(options: Options) -> int:
         "# Scripts under `reconfig run`",
         "",
         f'By `python benchmarks/scripts.py`, rule "10-10-4"; the loss is that of the first step, '
-        f"{sys.version.split()[0]}, CPU.",
+        f"Python {sys.version.split()[0]}, CPU.",
         "",
         "| script | found | parameters by Python alone | under reconfig | loss alone | under reconfig |",
         "|---|---|---|---|---|---|",

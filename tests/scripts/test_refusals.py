@@ -95,7 +95,7 @@ def test_a_network_that_cannot_be_rewritten(runner: Runner) -> None:
     cases = [
         (("own_class.py",), "10-4-4-4-4-2", "stages"),
         (("--strict", "outputs.py"), "10-10-4", "cannot be scaled"),
-        (("--budget", "1000", "own_class.py"), "10-10-4", "budget"),
+        (("--budget", "5", "own_class.py"), "10-10-4", "budget"),
         (("two_inputs.py",), "10-10-4", "Pair, made at"),
     ]
     for words, rule, message in cases:
