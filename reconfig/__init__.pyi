@@ -11,6 +11,7 @@ from .errors import (
     PlanError as PlanError,
     ReconfigError as ReconfigError,
     RuleError as RuleError,
+    ScriptError as ScriptError,
     StageError as StageError,
     VerifyError as VerifyError,
 )

@@ -47,5 +47,9 @@ class ExportError(ReconfigError):
     """A file that a network cannot be written to or read from."""
 
 
+class ScriptError(ReconfigError):
+    """A script that cannot be run, or in which the network cannot be found or rewritten in time."""
+
+
 class VerifyError(ReconfigError):
     """The rewritten network does not do what its plan says; nothing is returned."""

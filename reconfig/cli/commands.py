@@ -17,6 +17,7 @@ from reconfig.cli.count import Count
 from reconfig.cli.draw import Draw
 from reconfig.cli.plan import Plan
 from reconfig.cli.rules import Rules
+from reconfig.cli.run import Run
 from reconfig.cli.stages import Stages
 
 Command = Callable[[], int | None]
@@ -29,5 +30,5 @@ COMMANDS: Mapping[str, Callable[..., Command]] = {
     "count": Count,
     "rules": Rules,
     # "export": Export,  of reconfig/cli/export.py
-    # "run": Run,  of reconfig/cli/run.py, a Raw
+    "run": Run,
 }

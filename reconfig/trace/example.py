@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvTransposeNd
 from torch.nn.parameter import is_lazy
 
 from reconfig.errors import InputError, ModelError
@@ -158,15 +159,24 @@ def _usual_shapes(model: nn.Module) -> Iterator[tuple[int, ...]]:
         if size is not None:
             yield tuple(size)
             return
-    kernels = [parameter for parameter in model.parameters() if parameter.dim() in (3, 4, 5)]
-    if not kernels:
+    first = _first_kernel(model)
+    if first is None:
         raise ModelError(
             f"{type(model).__name__} has no convolution (no parameter of 3 to 5 dimensions): "
             "reconfig scales the stages of convolutional networks"
         )
-    channels, spatial = kernels[0].shape[1], kernels[0].dim() - 2
+    channels, spatial = first
     for size in _USUAL_SIZES:
         yield (channels, *[size] * spatial)
+
+
+def _first_kernel(model: nn.Module) -> tuple[int, int] | None:
+    """(channels, spatial dimensions) of what the first convolution takes; None where there is no convolution."""
+    for module in model.modules():
+        for kernel in module.parameters(recurse=False):
+            if kernel.dim() in (3, 4, 5):  # a transposed one has what it takes in front
+                return kernel.shape[0 if isinstance(module, _ConvTransposeNd) else 1], kernel.dim() - 2
+    return None
 
 
 def _dtype(model: nn.Module) -> torch.dtype:
@@ -222,14 +232,15 @@ def _run(model: nn.Module, inputs: tuple[Tensor, ...], given: bool) -> Probe:
 
 
 def _hint(model: nn.Module) -> str:
-    kernel = next((p for p in model.parameters() if p.dim() in (3, 4, 5)), None)
-    if kernel is None:
+    first = _first_kernel(model)
+    if first is None:
         return "pass what you pass to the model in training"
-    spatial = ", ".join(["size"] * (kernel.dim() - 2))
-    dtype = str(kernel.dtype).removeprefix("torch.")
+    channels, spatial = first
+    sizes = ", ".join(["size"] * spatial)
+    dtype = str(_dtype(model)).removeprefix("torch.")
     return (
-        f"its first convolution takes {kernel.shape[1]} channels of {dtype}: "
-        f"pass example_input=torch.zeros(1, {kernel.shape[1]}, {spatial}, dtype=torch.{dtype})"
+        f"its first convolution takes {channels} channels of {dtype}: "
+        f"pass example_input=torch.zeros(1, {channels}, {sizes}, dtype=torch.{dtype})"
     )
 
 

@@ -33,8 +33,7 @@ _LONGEST_REPEAT = 64
 class Widths:
     """All widths of one model and what is known about them.
 
-    Args:
-        apart: let the pieces of a concat that one width meets be of different lengths, where they have equal ones now.
+    ``apart`` lets the pieces of a concat that one width meets be of different lengths, where they have equal ones now.
 
     Attributes:
         sizes: channel count of each width in the model as it is.
@@ -323,8 +322,7 @@ class Widths:
     def _hold(self, extent: Extent, reason: Reason) -> None:
         """Its widths equal numbers: they are frozen, or numbers themselves where they were loose."""
         for term in extent:
-            width = sole_width(term)
-            if width in self._loose:
+            if sole_width(term) in self._loose:
                 self.pin((term,))
             else:
                 self.freeze((term,), reason)
