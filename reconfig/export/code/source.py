@@ -1,0 +1,111 @@
+"""Classes as the text of a Python file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from reconfig.export.code.classes import Class
+from reconfig.export.code.constants import UNPACK
+
+_WIDTH = 112
+_OPEN, _CLOSE = "([{", ")]}"
+_LOAD = '''
+
+def load(path: str | Path = WEIGHTS) -> {name}:
+    """The network with the weights of a safetensors file, in eval mode; needs the package safetensors."""
+    from safetensors.torch import load_model
+
+    network = {name}()
+    load_model(network, path)
+    return network.eval()
+'''
+
+
+def source(classes: Sequence[Class], weights: str, about: Sequence[str]) -> str:
+    """The file: its classes, the last of which is the network's, and ``load`` for the weights beside it.
+
+    Args:
+        classes: what it is made of.
+        weights: name of the weights file.
+        about: what to say of it, a paragraph each.
+    """
+    body = "\n\n".join("\n".join(_class(one)) + "\n" for one in classes)
+    packed = "_constant(" in body
+    imports = ["base64", "math", "zlib"] if packed else ["math"]
+    used = [name for name in imports if re.search(rf"\b{name}\.", body + (UNPACK if packed else ""))]
+    head = [f"import {name}" for name in used]
+    head += ["from collections import OrderedDict"] if "OrderedDict(" in body else []
+    functional = ["import torch.nn.functional as F"] if re.search(r"\bF\.", body) else []
+    document = '"""' + "\n\n".join(about) + '\n"""'
+    parts = [document, "\n".join([*head, "from pathlib import Path"]), "\n".join(["import torch", *functional, "from torch import nn"])]
+    text = "\n\n".join(parts) + f'\n\nWEIGHTS = Path(__file__).with_name("{weights}")\n\n'
+    text += (UNPACK + "\n" if packed else "") + "\n" + body + _LOAD.format(name=classes[-1].name)
+    return text if re.search(r"\btorch\.", body) else text.replace("import torch\n", "", 1)
+
+
+def _class(one: Class) -> Iterator[str]:
+    yield f"class {one.name}(nn.Module):"
+    yield f'    """As {one.like}."""'
+    yield ""
+    yield from _wrapped(f"    def __init__({', '.join(('self', *one.parameters))}):")
+    yield "        super().__init__()"
+    for parameter in one.kept:
+        yield f"        self.{parameter} = {parameter}"
+    for line in one.init:
+        yield from _wrapped("        " + line)
+    if one.forward is None:
+        return
+    arguments, lines = one.forward
+    yield ""
+    yield f"    def forward({', '.join(('self', *arguments))}):"
+    for line in lines or ("pass",):
+        yield from _wrapped("        " + line)
+
+
+def _wrapped(line: str) -> Iterator[str]:
+    """A line of code; broken within its brackets where it is too long."""
+    split = _outermost(line) if len(line) > _WIDTH else None
+    if split is None:
+        yield line
+        return
+    indent = line[: len(line) - len(line.lstrip())]
+    before, parts, after = split
+    yield before
+    for part in parts:
+        yield from _wrapped(f"{indent}    {part},")
+    yield from _wrapped(indent + after)
+
+
+def _outermost(line: str) -> tuple[str, list[str], str] | None:
+    """A line as what is in front of the bracket that is worth breaking, the parts in it, and what is behind."""
+    spans = list(_brackets(line))
+    if not spans:
+        return None
+    start, stop, commas = max(spans, key=lambda span: span[1] - span[0])
+    inside = line[start + 1 : stop]
+    if " for " in inside and not commas:
+        return None
+    cuts = [start, *commas, stop]
+    parts = [line[left + 1 : right].strip() for left, right in zip(cuts, cuts[1:], strict=False)]
+    return line[: start + 1], [part for part in parts if part], line[stop:]
+
+
+def _brackets(line: str) -> Iterator[tuple[int, int, list[int]]]:
+    """The outermost brackets: where they open and close, and the commas right within."""
+    depth, start, commas, quote = 0, 0, [], ""
+    for index, sign in enumerate(line):
+        if quote:
+            quote = "" if sign == quote else quote
+        elif sign in "\"'":
+            quote = sign
+        elif sign in _OPEN:
+            depth += 1
+            if depth == 1:
+                start, commas = index, []
+        elif sign in _CLOSE:
+            depth -= 1
+            if depth == 0:
+                yield start, index, commas
+        elif sign == "," and depth == 1:
+            commas.append(index)
