@@ -9,7 +9,7 @@ from pathlib import Path
 
 from reconfig.errors import ExportError
 
-_UNFINISHED = ".unfinished"
+_UNFINISHED = ".unfinished"  # before the suffix, since writers look at that
 
 
 @contextmanager
@@ -19,7 +19,7 @@ def whole(path: Path) -> Iterator[Path]:
     Raises:
         ExportError: where the file cannot be written.
     """
-    unfinished = path.with_name(path.name + _UNFINISHED)
+    unfinished = path.with_name(path.stem + _UNFINISHED + path.suffix)
     try:
         yield unfinished
         os.replace(unfinished, path)

@@ -88,13 +88,14 @@ def _recorded(model: nn.Module, first: Inputs, second: Inputs | None, *, trainin
 def _guarded(recording: Recording, second: Inputs | None) -> Call:
     """The network's call, which begins with a look at what is not free of the inputs' sizes."""
     looks = [
-        Guard(Term("eq", (Dim(value, index), length)), holds=True, grad=True)
+        Term("eq", (Dim(value, index), length))
         for number, value in enumerate(recording.inputs)
         for index, length in enumerate(value.shape)
         if index != 1 and (second is None or second.shapes[number][index] == length)
     ]
     root = recording.root
-    return Call(root.path, root.args, root.kwargs, root.grad, [*looks, *root.body], root.output)
+    guards = [Guard(Term("and", tuple(looks)), holds=True, grad=True)] if looks else []
+    return Call(root.path, root.args, root.kwargs, root.grad, [*guards, *root.body], root.output)
 
 
 def _described(shape: tuple[int, ...], other: tuple[int, ...] | None) -> str:

@@ -236,7 +236,8 @@ class _Classes:
 
     def _class_name(self, name: str) -> str:
         name = name if _is_name(name) else "Network"
-        free = next(text for text in chain([name], (f"{name}{number}" for number in count(2))) if text not in self._names)
+        stem = f"{name}_" if name[-1].isdigit() else name
+        free = next(text for text in chain([name], (f"{stem}{number}" for number in count(2))) if text not in self._names)
         self._names.add(free)
         return free
 
@@ -264,7 +265,7 @@ def _repeated(texts: list[Text]) -> list[Text]:
 
 
 def _zeros(tensor: Tensor) -> Text:
-    shape = literal(tuple(tensor.shape)) if tensor.dim() != 1 else literal(tensor.shape[0])
+    shape = literal(tuple(tensor.shape) if tensor.dim() != 1 else tensor.shape[0]).hinted("width")
     dtype = "" if tensor.dtype is torch.float32 else f", dtype={tensor.dtype}"
     return "torch.zeros(" + shape + dtype + ")"
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from reconfig.errors import ExportError
 from reconfig.export.code.layers import settings
 from reconfig.export.code.merge import merged
 from reconfig.export.code.method import Method, method
@@ -63,6 +64,8 @@ def forwards(model: nn.Module, evaluating: Call, training: Call | None) -> Forwa
         found, more = _attempt(model, [evaluating] if training is None else [evaluating, training], apart)
         if not more:
             return found
+        if "" in more:
+            raise ExportError(f"{type(model).__name__} takes other inputs in train mode than in eval mode")
         apart |= more
 
 
@@ -93,17 +96,19 @@ def _attempt(model: nn.Module, roots: list[Call], apart: set[str]) -> tuple[Forw
     different: set[str] = set()
     for path in every.keys() - plain:
         texts = [{method(call, found, tree, plain) for call in by_path.get(path, ())} for by_path in calls]
-        forward = _forward(texts)
+        forward = _forward(texts, whole=path == "")
         if forward is None:
             different.add(path)
         else:
-            methods[path] = forward
+            methods[path] = forward if path or len(roots) > 1 else _evaluating_alone(forward)
     used = frozenset(value.name for root in roots for value in _named(root))
     return Forwards(tree, layers, sequences, methods, used), different
 
 
-def _forward(texts: list[set[Method]]) -> Forward | None:
-    """The forward that all of these are; None where there is no such thing."""
+def _forward(texts: list[set[Method]], *, whole: bool) -> Forward | None:
+    """The forward that all of these are; None where there is no such thing. That of the ``whole`` network may return
+    other things in train mode.
+    """
     if any(len(some) > 1 for some in texts):
         return None
     modes = [next(iter(some)) if some else None for some in texts]
@@ -113,9 +118,13 @@ def _forward(texts: list[set[Method]]) -> Forward | None:
         return Forward(only.arguments, tuple(line for block in only.blocks for line in block))
     evaluating, training = modes[0] or modes[1], modes[1] or modes[0]
     assert evaluating is not None and training is not None
-    if evaluating.arguments != training.arguments or evaluating.gives != training.gives:
+    if evaluating.arguments != training.arguments or (evaluating.gives != training.gives and not whole):
         return None
     return Forward(evaluating.arguments, merged(evaluating, training))
+
+
+def _evaluating_alone(forward: Forward) -> Forward:
+    return Forward(forward.arguments, (Text("if self.training:"), Text("    " + _NO_TRAINING), *forward.lines))
 
 
 def _by_path(root: Call) -> dict[str, list[Call]]:

@@ -21,9 +21,10 @@ from reconfig.export.code.values import call as torch_call, written
 from reconfig.trace.leaves import leaves
 
 _LONGEST = 88  # what goes on within another expression
+_WIDEST = 300
 _POOL = ("x", "y", "z", "u", "v", "w", "a", "b", "c", "d", "e", "g", "h")
 _TAKEN = {"self", "torch", "nn", "F", "math", "Tensor"}
-_ANOTHER_WAY = 'raise ValueError("this input would go another way through the network than the recorded one")'
+_ANOTHER_WAY = 'raise ValueError("inputs of this size go another way through the original network: record it on one")'
 
 Block = tuple[Text, ...]
 """Lines that belong together, as a `with` and what is in it."""
@@ -139,7 +140,7 @@ class _Writer:
         operands = [value for item in self._reads(statement) if isinstance(value := item, Value)]
         for value in list(operands):
             operands += self._pending.pop(id(value), (None, []))[1]
-        if len(made) == 1 and expression.length <= _LONGEST and self._goes_on(position, statement, made[0]):
+        if len(made) == 1 and expression.length <= self._longest(position) and self._goes_on(position, statement, made[0]):
             self._pending[id(made[0])] = (expression, operands)
             return None
         pattern = statement.result if isinstance(statement, Op) else made
@@ -152,6 +153,10 @@ class _Writer:
             return expression
         target = self._target(pattern, position, operands)
         return (target.removesuffix(",") if single else target) + " = " + expression
+
+    def _longest(self, position: int) -> int:
+        """Characters that may go on within the next expression; behind a `return` as many as there are."""
+        return _LONGEST if position + 1 < len(self._statements) else _WIDEST
 
     def _goes_on(self, position: int, statement: Statement, value: Value) -> bool:
         """Whether the next statement alone reads ``value``, so that it can be written within it."""

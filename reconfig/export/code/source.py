@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from textwrap import fill
 
 from reconfig.export.code.classes import Class
 from reconfig.export.code.constants import UNPACK
@@ -37,7 +38,8 @@ def source(classes: Sequence[Class], weights: str, about: Sequence[str]) -> str:
     head = [f"import {name}" for name in used]
     head += ["from collections import OrderedDict"] if "OrderedDict(" in body else []
     functional = ["import torch.nn.functional as F"] if re.search(r"\bF\.", body) else []
-    document = '"""' + "\n\n".join(about) + '\n"""'
+    paragraphs = (fill(paragraph, _WIDTH, break_long_words=False) for paragraph in about)
+    document = '"""' + "\n\n".join(paragraphs) + '\n"""'
     parts = [document, "\n".join([*head, "from pathlib import Path"]), "\n".join(["import torch", *functional, "from torch import nn"])]
     text = "\n\n".join(parts) + f'\n\nWEIGHTS = Path(__file__).with_name("{weights}")\n\n'
     text += (UNPACK + "\n" if packed else "") + "\n" + body + _LOAD.format(name=classes[-1].name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import keyword
 import math
 from collections.abc import Callable
@@ -25,6 +26,7 @@ _OPERATORS = {
 }  # fmt: skip
 _OF_TENSORS = ("add", "sub", "mul", "div", "matmul", "__pow__", "__floordiv__", "__and__", "__or__")
 _REFLECTED = {"__rsub__": "-", "__rtruediv__": "/", "__rpow__": "**", "__rfloordiv__": "//"}
+_COMPARED = (bool, int, float, str, type(None))
 _SHORT = {"torch.nn.functional.": "F.", "torch.functional.": "torch."}
 _PLACES = ("torch", "torch.nn.functional", "torch._VF", "torch._C._nn", "torch.special", "torch.linalg", "torch.fft")
 
@@ -94,6 +96,7 @@ def call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], names: Na
             return device
         return written(item, names)
 
+    kwargs = {key: value for key, value in kwargs.items() if not _by_default(function, key, value)}
     rest = args if own is None else args[1:]
     options = [f"{key}=" + argument(value).hinted(key) for key, value in kwargs.items()]
     if own is None:
@@ -111,6 +114,21 @@ def call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], names: Na
     if method == "neg" and not rest:
         return _loose("-" + own.inside())
     return own.inside() + f".{method}(" + joined([*map(argument, rest), *options]) + ")"
+
+
+def _by_default(function: Any, key: str, value: Any) -> bool:
+    """Whether an argument is what the function takes where it is left out."""
+    default = _defaults(function).get(key, _defaults)
+    return type(value) is type(default) and isinstance(value, _COMPARED) and value == default
+
+
+@cache
+def _defaults(function: Any) -> dict[str, Any]:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # functions of C++ do not say
+        return {}
+    return {parameter.name: parameter.default for parameter in parameters}
 
 
 @cache
@@ -153,6 +171,8 @@ def _term(term: Term, names: Names) -> Text:
         return _loose("-" + written(term.operands[0], names).inside())
     if term.operator in ("ceil", "floor"):
         return f"math.{term.operator}(" + written(term.operands[0], names) + ")"
+    if term.operator == "and":
+        return _loose(joined((written(operand, names) for operand in term.operands), " and "))
     left, right = (written(operand, names).inside() for operand in term.operands)
     return _loose(left + f" {_OPERATORS[term.operator]} " + right)
 

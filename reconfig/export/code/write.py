@@ -78,7 +78,7 @@ def _about(model: nn.Module, plan: Plan | None, captured: Captured, name: str, w
     takes = "; ".join(captured.takes)
     about = [
         f"{name}{made}, written by reconfig {VERSION}; it needs torch alone.",
-        f"`load()` makes it with the weights of {weights}. {name}() makes it with torch's initialisation of torch's own\n"
+        f"`load()` makes it with the weights of {weights}. {name}() makes it with torch's initialisation of torch's own "
         "layers, and zeros for other parameters.",
         f"It takes {takes} of {dtypes}, with any number in place of a letter.",
     ]

@@ -1,0 +1,91 @@
+"""A network as torch.export captures it: what the formats of torch's own exporters are made from."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from reconfig.errors import ExportError
+from reconfig.export.inputs import Inputs
+from reconfig.trace.leaves import leaves
+from reconfig.trace.skeleton import make_skeleton
+
+_BATCH = 2  # one example is a case of its own to torch.export
+
+
+@dataclass(frozen=True)
+class Program:
+    """A network in eval mode, captured with any number of examples where it allows that.
+
+    Attributes:
+        exported: the program.
+        takes: the shape of each input as text, "N" for a free batch.
+        tried: inputs to compare with, of another batch than the captured one where that is free.
+        expected: what the network gives on them.
+    """
+
+    exported: ExportedProgram
+    takes: tuple[str, ...]
+    tried: tuple[Tensor, ...]
+    expected: tuple[Tensor, ...]
+
+    def compare(self, found: tuple[Tensor, ...], what: str, tolerance: float = 1e-4) -> None:
+        """See that ``found`` is what the network gives, to ``tolerance`` of its largest number.
+
+        Raises:
+            ExportError: where it is not.
+        """
+        if len(found) != len(self.expected):
+            raise ExportError(f"{what} gives {len(found)} tensors, and the network {len(self.expected)}")
+        for ours, theirs in zip(found, self.expected, strict=True):
+            if ours.shape != theirs.shape:
+                raise ExportError(f"{what} gives {tuple(ours.shape)}, and the network {tuple(theirs.shape)}")
+            difference = (ours.double() - theirs.double()).abs().max().item() if theirs.numel() else 0.0
+            if not difference <= tolerance * max(1.0, theirs.abs().max().item() if theirs.numel() else 1.0):
+                raise ExportError(f"{what} differs from the network by {difference:.3g}")
+
+
+def program(model: nn.Module, inputs: Inputs) -> Program:
+    """``model`` in eval mode, on the CPU, as torch.export captures it.
+
+    Raises:
+        ExportError: where it cannot.
+    """
+    network = make_skeleton(model, "cpu").requires_grad_(False)
+    two = inputs.with_batch(max(_BATCH, inputs.shapes[0][0]))
+    try:
+        with quiet():
+            shapes = tuple({0: Dim.AUTO} for _ in two.shapes)
+            exported = torch.export.export(network, tuple(two.random()), dynamic_shapes=shapes, strict=False)
+    except Exception as error:
+        raise ExportError(
+            f"torch.export cannot capture {type(model).__name__}: {type(error).__name__}: {str(error).splitlines()[0]}; "
+            "to_code records it in another way"
+        ) from error
+    free = _free_batch(exported)
+    tried = tuple((two.with_batch(two.shapes[0][0] + 1) if free else two).random())
+    with torch.no_grad():
+        expected = tuple(leaves(network(*tried), Tensor))
+    takes = tuple(f"({', '.join(map(str, ['N' if free else s[0], *s[1:]]))})" for s in two.shapes)
+    return Program(exported, takes, tried, expected)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Within, torch's exporters keep to themselves what they warn of in their own code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _free_batch(exported: ExportedProgram) -> bool:
+    """Whether every input may have another number of examples."""
+    names = set(exported.graph_signature.user_inputs)
+    found = [node.meta["val"] for node in exported.graph.nodes if node.op == "placeholder" and node.name in names]
+    return all(isinstance(value, Tensor) and not isinstance(value.shape[0], int) for value in found)
