@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from reconfig.cli.export import Export
 from reconfig.cli.rules import Rules
 from reconfig.cli.stages import Stages
 
@@ -19,6 +20,6 @@ Command = Callable[[], int | None]
 COMMANDS: Mapping[str, Callable[..., Command]] = {
     "rules": Rules,
     "stages": Stages,
-    # "export": Export,  of reconfig/cli/export.py
+    "export": Export,
     # "run": Run,  of reconfig/cli/run.py, a Raw
 }

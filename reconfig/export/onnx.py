@@ -11,7 +11,7 @@ from torch import nn
 
 from reconfig.errors import ExportError
 from reconfig.export.inputs import inputs_of
-from reconfig.export.programs import Program, program, quiet
+from reconfig.export.programs import Program, first_line, program, quiet
 from reconfig.export.writing import in_folder, whole
 from reconfig.export.written import Written
 from reconfig.planning.make import Example
@@ -70,7 +70,7 @@ def _write(made: Program, path: Path) -> None:
     except OSError:
         raise
     except Exception as error:
-        raise ExportError(f"torch has no ONNX for this network: {type(error).__name__}: {str(error).splitlines()[0]}") from error
+        raise ExportError(f"torch has no ONNX for this network: {type(error).__name__}: {first_line(error)}") from error
 
 
 def _check(made: Program, path: Path) -> None:

@@ -60,12 +60,13 @@ def program(model: nn.Module, inputs: Inputs) -> Program:
     network = make_skeleton(model, "cpu").requires_grad_(False)
     two = inputs.with_batch(max(_BATCH, inputs.shapes[0][0]))
     try:
-        with quiet():
-            shapes = tuple({0: Dim.AUTO} for _ in two.shapes)
-            exported = torch.export.export(network, tuple(two.random()), dynamic_shapes=shapes, strict=False)
+        try:
+            exported = _exported(network, two, Dim("batch"))
+        except Exception:  # it keeps the number of examples somewhere
+            exported = _exported(network, two, Dim.AUTO)
     except Exception as error:
         raise ExportError(
-            f"torch.export cannot capture {type(model).__name__}: {type(error).__name__}: {str(error).splitlines()[0]}; "
+            f"torch.export cannot capture {type(model).__name__}: {type(error).__name__}: {first_line(error)}; "
             "to_code records it in another way"
         ) from error
     free = _free_batch(exported)
@@ -76,12 +77,23 @@ def program(model: nn.Module, inputs: Inputs) -> Program:
     return Program(exported, takes, tried, expected)
 
 
+def _exported(network: nn.Module, inputs: Inputs, batch: object) -> ExportedProgram:
+    shapes = tuple({0: batch} for _ in inputs.shapes)
+    with quiet():
+        return torch.export.export(network, tuple(inputs.random()), dynamic_shapes=shapes, strict=False)
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Within, torch's exporters keep to themselves what they warn of in their own code."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return next(iter(str(error).splitlines()), "")
 
 
 def _free_batch(exported: ExportedProgram) -> bool:

@@ -106,7 +106,7 @@ class _Classes:
                 heights[id(module)] = 1 + max(map(height, filter(None, module._modules.values())), default=-1)
             return heights[id(module)]
 
-        return {path: height(module) for path, module in self._tree.modules.items()}
+        return {path: height(module) for path, module in self._found.written.items()}
 
     def _common_settings(self) -> dict[str, set[str]]:
         """Which settings of each layer are written: those that one in its place has by another than the default."""

@@ -38,7 +38,7 @@ class Forwards:
 
     Attributes:
         tree: the network.
-        layers: the modules that are layers of torch.nn, with their settings.
+        layers: the modules that are layers of torch.nn, with their settings; what is inside of one comes nowhere else.
         sequences: the modules that are sequences of modules.
         methods: the forwards of all others that are called.
         used: names of the tensors that are read.
@@ -49,6 +49,11 @@ class Forwards:
     sequences: frozenset[str]
     methods: dict[str, Forward]
     used: frozenset[str]
+
+    @property
+    def written(self) -> dict[str, nn.Module]:
+        """The modules that are not inside of a layer."""
+        return {path: module for path, module in self.tree.modules.items() if not _is_inside(path, self.layers)}
 
 
 def forwards(model: nn.Module, evaluating: Call, training: Call | None) -> Forwards:
@@ -80,9 +85,9 @@ def _attempt(model: nn.Module, roots: list[Call], apart: set[str]) -> tuple[Forw
     for by_path in calls:
         for path, some in by_path.items():
             every[path] += some
-    layers = {}
+    layers: dict[str, dict[str, Any]] = {}
     for path, module in tree.modules.items():
-        made = settings(module)
+        made = None if _is_inside(path, layers) else settings(module)
         if made is not None and is_layer(every.get(path, ()), found):
             layers[path] = made
     sequences = frozenset(
@@ -92,6 +97,7 @@ def _attempt(model: nn.Module, roots: list[Call], apart: set[str]) -> tuple[Forw
     )
     tree = Tree(model, sequences)
     plain = sequences | layers.keys()
+    every = {path: some for path, some in every.items() if not _is_inside(path, layers)}
     methods: dict[str, Forward] = {}
     different: set[str] = set()
     for path in every.keys() - plain:
@@ -125,6 +131,12 @@ def _forward(texts: list[set[Method]], *, whole: bool) -> Forward | None:
 
 def _evaluating_alone(forward: Forward) -> Forward:
     return Forward(forward.arguments, (Text("if self.training:"), Text("    " + _NO_TRAINING), *forward.lines))
+
+
+def _is_inside(path: str, layers: dict[str, dict[str, Any]]) -> bool:
+    """Whether a module is a part of a layer of torch.nn."""
+    parts = path.split(".")
+    return any(".".join(parts[:length]) in layers for length in range(1, len(parts)))
 
 
 def _by_path(root: Call) -> dict[str, list[Call]]:

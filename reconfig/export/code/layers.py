@@ -13,17 +13,20 @@ from reconfig.export.code.text import Text, joined
 from reconfig.export.code.values import literal
 from reconfig.trace.reach import HOOKS
 
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
 _NOT_SETTINGS = ("training", "_parameters", "_buffers", "_modules")
 
 
 def settings(module: nn.Module) -> dict[str, Any] | None:
     """What a layer of torch.nn is made with, as ``{"in_channels": 3, ...}``; its class called with it was tried.
 
-    None where there is no such thing: it is no layer of torch.nn, has modules or hooks of its own, or its class does not
-    keep what it was made with.
+    None where there is no such thing: it is no layer of torch.nn, has hooks, or its class does not keep what it was made
+    with.
     """
     kind = type(module)
-    if getattr(nn, kind.__name__, None) is not kind or module._modules or any(vars(module)[name] for name in HOOKS):
+    if getattr(nn, kind.__name__, None) is not kind or isinstance(module, _CONTAINERS):
+        return None
+    if any(vars(inside)[name] for inside in module.modules() for name in HOOKS):
         return None
     found = _arguments(module)
     if found is None or not _makes(module, found):
@@ -86,7 +89,12 @@ def _makes(module: nn.Module, arguments: dict[str, Any]) -> bool:
             made = type(module)(**arguments)
     except (ExportError, TypeError, ValueError, RuntimeError):
         return False
-    return _settings(made) == _settings(module) and _tensors(made) == _tensors(module)
+    ours, theirs = dict(made.named_modules()), dict(module.named_modules())
+    return ours.keys() == theirs.keys() and all(_alike(ours[path], theirs[path]) for path in ours)
+
+
+def _alike(ours: nn.Module, theirs: nn.Module) -> bool:
+    return type(ours) is type(theirs) and _settings(ours) == _settings(theirs) and _tensors(ours) == _tensors(theirs)
 
 
 def _settings(module: nn.Module) -> dict[str, Any]:

@@ -143,16 +143,17 @@ class _Writer:
         if len(made) == 1 and expression.length <= self._longest(position) and self._goes_on(position, statement, made[0]):
             self._pending[id(made[0])] = (expression, operands)
             return None
-        pattern = statement.result if isinstance(statement, Op) else made
-        if isinstance(statement, Op) and isinstance(pattern, Value):
-            pattern = (pattern,)
-            single = True
-        else:
-            single = isinstance(statement, Call) and len(made) == 1
         if not any(id(value) in self._last for value in made):
             return expression
-        target = self._target(pattern, position, operands)
-        return (target.removesuffix(",") if single else target) + " = " + expression
+        return self._target(self._pattern(statement, made), position, operands) + " = " + expression
+
+    def _pattern(self, statement: Statement, made: tuple[Value, ...]) -> Any:
+        """What a statement gives, as nested as it gives it."""
+        if isinstance(statement, Op):
+            return statement.result
+        if isinstance(statement, Call) and statement.path in self._plain:
+            return statement.output
+        return made[0] if len(made) == 1 else made
 
     def _longest(self, position: int) -> int:
         """Characters that may go on within the next expression; behind a `return` as many as there are."""
@@ -161,7 +162,7 @@ class _Writer:
     def _goes_on(self, position: int, statement: Statement, value: Value) -> bool:
         """Whether the next statement alone reads ``value``, so that it can be written within it."""
         following = self._statements[position + 1 : position + 2]
-        if isinstance(statement, Op) and not isinstance(statement.result, Value):
+        if not isinstance(self._pattern(statement, (value,)), Value):
             return False
         if self._times[id(value)] != 1 or self._last[id(value)] != position + 1:
             return False

@@ -15,8 +15,11 @@ from reconfig.trace.leaves import leaves
 
 
 def is_layer(calls: Iterable[Call], scopes: Mapping[int, Scope]) -> bool:
-    """Whether all calls of a module take tensors and settings alone, and give one tensor."""
-    return all(_single(call, scopes[id(call)]) and _only_given(call, scopes[id(call)]) for call in calls)
+    """Whether all calls of a module take tensors and settings alone, and nothing leaves it but what it returns."""
+    return all(
+        _only_given(call, scopes[id(call)]) and set(scopes[id(call)].gives) <= set(leaves(call.output, Value))
+        for call in calls
+    )
 
 
 def is_sequence(module: nn.Module) -> bool:
@@ -42,7 +45,7 @@ def _runs_through(module: nn.Module, call: Call, scopes: Mapping[int, Scope], tr
         if not isinstance(step, Call) or tree.modules[step.path] is not child:
             return False
         scope = scopes[id(step)]
-        if scope.takes != (tensor,) or len(scope.gives) != 1 or step.args != (tensor,) or step.kwargs:
+        if scope.takes != (tensor,) or not _single(step, scope) or step.args != (tensor,) or step.kwargs:
             return False
         tensor = scope.gives[0]
     end = call.output

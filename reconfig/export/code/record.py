@@ -131,7 +131,7 @@ class _Recorder(TorchFunctionMode):
         kwargs = kwargs or {}
         if self._quiet:
             return func(*args, **kwargs)
-        if func is _SHAPE or func is Tensor.size or func in (Tensor.numel, Tensor.nelement, torch.numel):
+        if func == _SHAPE or func is Tensor.size or func in (Tensor.numel, Tensor.nelement, torch.numel):
             return self._sizes(func, args, kwargs)
         if func in _READS:
             raise ExportError(f"{self._where()} reads numbers out of a tensor ({func.__name__}), which no file can keep")
@@ -152,7 +152,7 @@ class _Recorder(TorchFunctionMode):
     def _sizes(self, func: Any, args: Any, kwargs: Any) -> Any:
         tensor, value = args[0], self._value(args[0])
         found = [size(length, Dim(value, index), self._compared) for index, length in enumerate(tensor.shape)]
-        if func is _SHAPE:
+        if func == _SHAPE:
             return torch.Size(found)
         if func is Tensor.size:
             dim = args[1] if len(args) > 1 else kwargs.get("dim")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from torch import nn
 
@@ -19,6 +20,8 @@ from reconfig.planning.make import Example
 from reconfig.planning.plan import Plan
 from reconfig.saving import save
 from reconfig.version import VERSION
+
+_BY = "written by reconfig"
 
 
 def to_code(
@@ -45,6 +48,7 @@ def to_code(
         ModelError, InputError: where the model or its input cannot be worked with.
     """
     code = in_folder(path, (".py",), "network.py")
+    _check_ours(code)
     weights = code.with_suffix(".safetensors")
     text, captured = _text(model, plan, example_input, weights.name)
     notes = (f"in eval mode alone: {captured.no_training}",) if captured.no_training else ()
@@ -72,12 +76,18 @@ def _text(model: nn.Module, plan: Plan | None, example_input: Example | None, we
     raise ExportError(f"{type(model).__name__} cannot be written as code: {reasons[0]}") from reasons[0]
 
 
+def _check_ours(code: Path) -> None:
+    """Refuse to replace code that somebody wrote."""
+    if code.exists() and _BY not in code.read_text(encoding="utf-8", errors="replace"):
+        raise ExportError(f"{code} is there and was not written by reconfig: give another file, or remove it")
+
+
 def _about(model: nn.Module, plan: Plan | None, captured: Captured, name: str, weights: str) -> list[str]:
     made = f", rule {plan.rule}, gamma {plan.gamma:.4g}" if plan else ""
     dtypes = ", ".join(str(dtype).removeprefix("torch.") for dtype in captured.tried[0].dtypes)
     takes = "; ".join(captured.takes)
     about = [
-        f"{name}{made}, written by reconfig {VERSION}; it needs torch alone.",
+        f"{name}{made}, {_BY} {VERSION}; it needs torch alone.",
         f"`load()` makes it with the weights of {weights}. {name}() makes it with torch's initialisation of torch's own "
         "layers, and zeros for other parameters.",
         f"It takes {takes} of {dtypes}, with any number in place of a letter.",
