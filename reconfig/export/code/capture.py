@@ -15,7 +15,8 @@ from reconfig.export.inputs import Inputs
 from reconfig.trace.skeleton import make_skeleton
 
 _LETTERS = {1: "N", 2: "NC", 3: "NCL", 4: "NCHW", 5: "NCDHW"}
-_FURTHER = 32  # what a position is longer by in the second recording; strides divide it
+_FURTHER = 32  # what positions differ by in the second recording; strides divide it
+_LARGE = 128  # from here on the second is smaller, since the file is run on both
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Captured:
 def captures(model: nn.Module, inputs: Inputs) -> Iterator[Captured | ExportError]:
     """The recordings of ``model``, the freest first; in place of one that cannot be had, the reason."""
     two = inputs.with_batch(max(2, inputs.shapes[0][0]))
-    for pair in ((two, _larger(two, _FURTHER)), (two, _larger(two, 0)), (inputs, None)):
+    for pair in ((two, _other(two, _FURTHER)), (two, _other(two, 0)), (inputs, None)):
         try:
             yield _captured(model, *pair)
         except ExportError as error:
@@ -49,10 +50,14 @@ def captures(model: nn.Module, inputs: Inputs) -> Iterator[Captured | ExportErro
             yield ExportError(f"{type(model).__name__} cannot be recorded: {type(error).__name__}: {error}")
 
 
-def _larger(inputs: Inputs, further: int) -> Inputs:
-    """One example more, and each position longer by another multiple of ``further``."""
+def _other(inputs: Inputs, further: int) -> Inputs:
+    """One example more, and positions that differ by multiples of ``further``, each by another."""
     shapes = tuple(
-        (shape[0] + 1, *shape[1:2], *(size + further * step for step, size in enumerate(shape[2:], 1)))
+        (
+            shape[0] + 1,
+            *shape[1:2],
+            *(size + further * (step if size < _LARGE else -step) for step, size in enumerate(shape[2:], 1)),
+        )
         for shape in inputs.shapes
     )
     return Inputs(shapes, inputs.dtypes, inputs.device)

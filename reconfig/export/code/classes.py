@@ -16,7 +16,7 @@ from reconfig.export.code.constants import constant
 from reconfig.export.code.forwards import Forward, Forwards
 from reconfig.export.code.layers import layer, needed
 from reconfig.export.code.text import Hole, Text, hole, joined
-from reconfig.export.code.tree import is_plain, kept_tensors
+from reconfig.export.code.tree import is_plain, kept_tensors, numbered
 from reconfig.export.code.values import literal
 
 _RESERVED = {"torch", "nn", "F", "math", "load", "Path", "OrderedDict", "WEIGHTS", "base64", "zlib"}
@@ -30,6 +30,7 @@ class Class:
 
     Attributes:
         name: its name in the file.
+        base: the class above.
         like: the class that it stands for, with its module.
         parameters: what its constructor takes.
         kept: which of them its forward reads.
@@ -38,6 +39,7 @@ class Class:
     """
 
     name: str
+    base: str
     like: str
     parameters: tuple[str, ...]
     kept: tuple[str, ...]
@@ -131,12 +133,11 @@ class _Classes:
             made = self._found.layers[path]
             return layer(module, {name: value for name, value in made.items() if name in self._settings[path]})
         children = [(name, self._child(path, name, child)) for name, child in module._modules.items() if child]
-        numbered = [name for name, _ in children] == [str(index) for index in range(len(children))]
-        if path in self._found.sequences and numbered:
+        if path in self._found.sequences and numbered(module):
             return "nn.Sequential(" + joined(_repeated([text for _, text in children])) + ")"
         if path in self._found.sequences and all(map(_is_name, dict(children))):
             return "nn.Sequential(OrderedDict(" + joined(f"{name}=" + text for name, text in children) + "))"
-        if is_plain(module, nn.ModuleList) and numbered:
+        if is_plain(module, nn.ModuleList) and numbered(module):
             return "nn.ModuleList([" + joined(_repeated([text for _, text in children])) + "])"
         if is_plain(module, nn.ModuleDict):
             return "nn.ModuleDict({" + joined(f'"{name}": ' + text for name, text in children) + "})"
@@ -150,14 +151,21 @@ class _Classes:
         return self._expressions[id(child)].hinted(name)
 
     def _init(self, path: str, module: nn.Module) -> tuple[Text, ...]:
-        lines = []
+        lines = [self._super(path, module)]
         for name, child in module._modules.items():
-            if child is not None:
+            if child is not None and not numbered(module):
                 made = self._child(path, name, child)
                 lines.append(f"self.{name} = " + made if _is_name(name) else f'self.add_module("{name}", ' + made + ")")
         for name, tensor in kept_tensors(module):
             lines += self._tensor(path, module, name, tensor)
         return (*lines, *(self._shared() if path == "" else ()))
+
+    def _super(self, path: str, module: nn.Module) -> Text:
+        """The call of the constructor above, which makes the members of a list."""
+        if not numbered(module):
+            return Text("super().__init__()")
+        members = joined(_repeated([self._child(path, name, child) for name, child in module._modules.items() if child]))
+        return "super().__init__([" + members + "])" if isinstance(module, nn.ModuleList) else "super().__init__(" + members + ")"
 
     def _tensor(self, path: str, module: nn.Module, name: str, tensor: Tensor) -> Iterable[Text]:
         full = f"{path}.{name}" if path else name
@@ -223,6 +231,7 @@ class _Classes:
             self._expressions[id(self._tree.modules[draft.path])] = f"{name}(" + joined(arguments) + ")"
         return Class(
             name=name,
+            base=_base(self._tree.modules[alike[0].path]),
             like=f"{kind.__module__}.{kind.__qualname__}",
             parameters=tuple(named.values()),
             kept=tuple(parameter for parameter in named.values() if parameter in kept),
@@ -240,6 +249,12 @@ class _Classes:
         free = next(text for text in chain([name], (f"{stem}{number}" for number in count(2))) if text not in self._names)
         self._names.add(free)
         return free
+
+
+def _base(module: nn.Module) -> str:
+    if not numbered(module):
+        return "nn.Module"
+    return "nn.ModuleList" if isinstance(module, nn.ModuleList) else "nn.Sequential"
 
 
 def _within(name: str, names: dict[str, list[str]]) -> bool:

@@ -87,15 +87,14 @@ def _attempt(model: nn.Module, roots: list[Call], apart: set[str]) -> tuple[Forw
             every[path] += some
     layers: dict[str, dict[str, Any]] = {}
     for path, module in tree.modules.items():
-        made = None if _is_inside(path, layers) else settings(module)
+        made = settings(module) if path and not _is_inside(path, layers) else None
         if made is not None and is_layer(every.get(path, ()), found):
             layers[path] = made
     sequences = frozenset(
         path
         for path, module in tree.modules.items()
-        if is_sequence(module) and runs_through(module, every.get(path, ()), found, tree)
+        if path and is_sequence(module) and runs_through(module, every.get(path, ()), found, tree)
     )
-    tree = Tree(model, sequences)
     plain = sequences | layers.keys()
     every = {path: some for path, some in every.items() if not _is_inside(path, layers)}
     methods: dict[str, Forward] = {}

@@ -24,6 +24,7 @@ from torch.utils._pytree import tree_map_only
 
 from reconfig.errors import ExportError
 from reconfig.export.code.sizes import Dim, Size, Term, Value, dims, size
+from reconfig.trace.fast_shapes import answer
 from reconfig.trace.leaves import leaves
 from reconfig.trace.skeleton import modules_of, tensors_by_name
 from reconfig.trace.watch import preserved_rng
@@ -140,7 +141,7 @@ class _Recorder(TorchFunctionMode):
             plain = {**plain, "device": self._device}
         taken = [(tensor, tensor._version) for tensor in leaves((args, kwargs), Tensor)]
         sources = {id(tensor): self._value(tensor) for tensor, _ in taken}
-        result = func(*plain_args, **plain)
+        result = _run(func, plain_args, plain, [tensor for tensor, _ in taken])
         if isinstance(result, Tensor) and any(result is old and old._version == at for old, at in taken):
             result = result.view_as(result)
         if func is Tensor.__setitem__ or any(True for _ in leaves(result, Tensor)):
@@ -250,6 +251,17 @@ class _Recorder(TorchFunctionMode):
             yield
         finally:
             self._quiet = False
+
+
+def _run(func: Any, args: Any, kwargs: Any, taken: Sequence[Tensor]) -> Any:
+    """What a call gives; on meta the usual ones are not asked for, and what they give has a gradient all the same."""
+    with torch.no_grad():
+        result = answer(func, args, kwargs)
+    if result is NotImplemented:
+        return func(*args, **kwargs)
+    if isinstance(result, Tensor) and result.is_floating_point() and not any(result is tensor for tensor in taken):
+        return result.requires_grad_(any(tensor.requires_grad for tensor in taken)).clone()
+    return result
 
 
 _TORCH = torch.__path__[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from textwrap import fill
 
 from reconfig.export.code.classes import Class
@@ -15,20 +15,24 @@ _LOAD = '''
 
 def load(path: str | Path = WEIGHTS) -> {name}:
     """The network with the weights of a safetensors file, in eval mode; needs the package safetensors."""
-    from safetensors.torch import load_model
+    from safetensors.torch import load_file
 
     network = {name}()
-    load_model(network, path)
+    {load}
     return network.eval()
 '''
+_PLAINLY = "network.load_state_dict(load_file(path))"
+_SHARING = '''state = load_file(path)
+    network.load_state_dict({**{name: state[first] for name, first in SHARED.items()}, **state})'''
 
 
-def source(classes: Sequence[Class], weights: str, about: Sequence[str]) -> str:
+def source(classes: Sequence[Class], weights: str, shared: Mapping[str, str], about: Sequence[str]) -> str:
     """The file: its classes, the last of which is the network's, and ``load`` for the weights beside it.
 
     Args:
         classes: what it is made of.
         weights: name of the weights file.
+        shared: names in a state dict that the weights file does not have, and those of the same tensors that it has.
         about: what to say of it, a paragraph each.
     """
     body = "\n\n".join("\n".join(_class(one)) + "\n" for one in classes)
@@ -42,19 +46,19 @@ def source(classes: Sequence[Class], weights: str, about: Sequence[str]) -> str:
     document = '"""' + "\n\n".join(paragraphs) + '\n"""'
     parts = [document, "\n".join([*head, "from pathlib import Path"]), "\n".join(["import torch", *functional, "from torch import nn"])]
     text = "\n\n".join(parts) + f'\n\nWEIGHTS = Path(__file__).with_name("{weights}")\n\n'
-    text += (UNPACK + "\n" if packed else "") + "\n" + body + _LOAD.format(name=classes[-1].name)
+    if shared:
+        text = text.rstrip("\n") + "\nSHARED = {\n" + "".join(f'    "{name}": "{first}",\n' for name, first in shared.items()) + "}\n\n"
+    text += (UNPACK + "\n" if packed else "") + "\n" + body + _LOAD.format(name=classes[-1].name, load=_SHARING if shared else _PLAINLY)
     return text if re.search(r"\btorch\.", body) else text.replace("import torch\n", "", 1)
 
 
 def _class(one: Class) -> Iterator[str]:
-    yield f"class {one.name}(nn.Module):"
+    yield f"class {one.name}({one.base}):"
     yield f'    """As {one.like}."""'
     yield ""
     yield from _wrapped(f"    def __init__({', '.join(('self', *one.parameters))}):")
-    yield "        super().__init__()"
-    for parameter in one.kept:
-        yield f"        self.{parameter} = {parameter}"
-    for line in one.init:
+    kept = [f"self.{parameter} = {parameter}" for parameter in one.kept]
+    for line in (*one.init[:1], *kept, *one.init[1:]):
         yield from _wrapped("        " + line)
     if one.forward is None:
         return

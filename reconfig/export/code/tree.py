@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from functools import cached_property
 
 from torch import Tensor, nn
@@ -12,11 +12,10 @@ from reconfig.export.code.values import attribute
 from reconfig.trace.skeleton import modules_of
 
 class Tree:
-    """A network's modules by their first names; ``sequences`` are those that are written as an ``nn.Sequential``."""
+    """A network's modules by their first names."""
 
-    def __init__(self, model: nn.Module, sequences: frozenset[str] = frozenset()) -> None:
+    def __init__(self, model: nn.Module) -> None:
         self.modules = modules_of(model)
-        self._listed = {id(self.modules[path]) for path in sequences}
 
     @cached_property
     def module_names(self) -> dict[str, list[str]]:
@@ -36,6 +35,10 @@ class Tree:
                 found[id(tensor)].append(f"{path}.{name}" if path else name)
         return {names[0]: names for names in found.values()}
 
+    def shared(self, kept: Container[str]) -> dict[str, str]:
+        """The further names of what has several, with the first; of those in ``kept``."""
+        return {name: names[0] for names in self.tensor_names.values() for name in names[1:] if name in kept}
+
     def module_from(self, scope: str, path: str) -> str | None:
         """How the module ``path`` is reached from within ``scope``: "self.conv1"; None where it is not below."""
         return self._reached(scope, self.module_names[path])
@@ -43,10 +46,6 @@ class Tree:
     def tensor_from(self, scope: str, name: str) -> str | None:
         """How the tensor ``name`` is reached from within ``scope``; None where it is not below."""
         return self._reached(scope, self.tensor_names[name])
-
-    def is_list(self, module: nn.Module) -> bool:
-        """Whether the module is written as a list of modules, whose members have numbers."""
-        return id(module) in self._listed or is_plain(module, nn.ModuleList)
 
     def _reached(self, scope: str, names: list[str]) -> str | None:
         for inside in self.module_names[scope]:
@@ -62,12 +61,19 @@ class Tree:
         parts = name.removeprefix(f"{scope}." if scope else "").split(".") if name != scope else []
         for part in parts:
             step = attribute(part)
-            if step.startswith("[") and not self.is_list(module):
+            if step.startswith("[") and not numbered(module):
                 text = f'getattr({text}, "{part}")'
             else:
                 text += step
             module = module._modules.get(part) or module
         return text
+
+
+def numbered(module: nn.Module) -> bool:
+    """Whether a module is a list of modules, and has no others."""
+    return isinstance(module, nn.Sequential | nn.ModuleList) and list(module._modules) == list(
+        map(str, range(len(module._modules)))
+    )
 
 
 def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:

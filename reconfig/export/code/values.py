@@ -118,6 +118,8 @@ def call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], names: Na
 
 def _by_default(function: Any, key: str, value: Any) -> bool:
     """Whether an argument is what the function takes where it is left out."""
+    if key == "training":  # the modes are written alike, to be merged
+        return False
     default = _defaults(function).get(key, _defaults)
     return type(value) is type(default) and isinstance(value, _COMPARED) and value == default
 

@@ -66,8 +66,9 @@ def _text(model: nn.Module, plan: Plan | None, example_input: Example | None, we
             reasons.append(captured)
             continue
         try:
-            made = classes(forwards(model, captured.evaluating, captured.training))
-            text = source(made, weights, _about(model, plan, captured, made[-1].name, weights))
+            found = forwards(model, captured.evaluating, captured.training)
+            made, shared = classes(found), found.tree.shared(model.state_dict())
+            text = source(made, weights, shared, _about(model, plan, captured, made[-1].name, weights))
             check(text, made[-1].name, model, captured.tried, training=captured.training is not None)
         except ExportError as error:
             reasons.append(error)
