@@ -9,7 +9,8 @@
 
 from reconfig.export.code import to_code
 from reconfig.export.onnx import to_onnx
+from reconfig.export.safetensors import to_safetensors
 from reconfig.export.torch_export import to_torch_export
 from reconfig.export.written import Written
 
-__all__ = ["Written", "to_code", "to_onnx", "to_torch_export"]
+__all__ = ["Written", "to_code", "to_onnx", "to_safetensors", "to_torch_export"]
