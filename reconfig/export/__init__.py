@@ -1,10 +1,10 @@
 """Networks in files that other people's code reads: one file a format.
 
-    from reconfig.export import to_code
+from reconfig.export import to_code
 
-    plan = reconfig.plan(model, "10-10-4")
-    robust = plan.apply(model)
-    to_code(robust, "robust.py", plan)
+plan = reconfig.plan(model, "10-10-4")
+robust = plan.apply(model)
+to_code(robust, "robust.py", plan)
 """
 
 from reconfig.export.code import to_code

@@ -12,6 +12,7 @@ from reconfig.planning.make import Example
 from reconfig.planning.plan import Plan
 from reconfig.trace.example import check_model, probe
 
+
 @dataclass(frozen=True)
 class Inputs:
     """Shapes and dtypes of what a network takes, with a batch in front, and the device that its skeleton runs on."""

@@ -49,7 +49,9 @@ def to_onnx(
     if missing:
         raise ExportError(f"ONNX needs {' and '.join(missing)}: pip install 'robust-reconfig[onnx]'")
     if sum(p.nbytes for p in model.parameters()) > _MOST_BYTES:
-        raise ExportError("the network has more than 2 GB of parameters, which one ONNX file cannot hold: use torch-export")
+        raise ExportError(
+            "the network has more than 2 GB of parameters, which one ONNX file cannot hold: use torch-export"
+        )
     made = program(model, inputs_of(model, example_input, plan))
     with whole(file) as unfinished:
         _write(made, unfinished)
@@ -65,7 +67,14 @@ def _write(made: Program, path: Path) -> None:
     try:
         with quiet():
             torch.onnx.export(
-                made.exported, (), path, dynamo=True, input_names=names, output_names=outputs, external_data=False, verbose=False
+                made.exported,
+                (),
+                path,
+                dynamo=True,
+                input_names=names,
+                output_names=outputs,
+                external_data=False,
+                verbose=False,
             )
     except OSError:
         raise

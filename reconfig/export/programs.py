@@ -59,26 +59,45 @@ def program(model: nn.Module, inputs: Inputs) -> Program:
     """
     network = make_skeleton(model, "cpu").requires_grad_(False)
     two = inputs.with_batch(max(_BATCH, inputs.shapes[0][0]))
-    try:
-        try:
-            exported = _exported(network, two, Dim("batch"))
-        except Exception:  # it keeps the number of examples somewhere
-            exported = _exported(network, two, Dim.AUTO)
-    except Exception as error:
-        raise ExportError(
-            f"torch.export cannot capture {type(model).__name__}: {type(error).__name__}: {first_line(error)}; "
-            "to_code records it in another way"
-        ) from error
+    three = two.with_batch(two.shapes[0][0] + 1)
+    batches: list[object] = [Dim("batch"), Dim.AUTO] if _runs(network, three) else [None]
+    exported = _captured(network, two, batches)
     free = _free_batch(exported)
-    tried = tuple((two.with_batch(two.shapes[0][0] + 1) if free else two).random())
+    tried = tuple((three if free else two).random())
     with torch.no_grad():
         expected = tuple(leaves(network(*tried), Tensor))
     takes = tuple(f"({', '.join(map(str, ['N' if free else s[0], *s[1:]]))})" for s in two.shapes)
     return Program(exported, takes, tried, expected)
 
 
+def _runs(network: nn.Module, inputs: Inputs) -> bool:
+    try:
+        with torch.no_grad():
+            network(*inputs.random())
+    except Exception:  # whatever a network raises on a batch that it is not made for
+        return False
+    return True
+
+
+def _captured(network: nn.Module, inputs: Inputs, batches: list[object]) -> ExportedProgram:
+    """The program with the first of these batches that torch.export can keep.
+
+    Raises:
+        ExportError: where it can keep none.
+    """
+    for batch in batches:
+        try:
+            return _exported(network, inputs, batch)
+        except Exception as error:
+            last = error
+    raise ExportError(
+        f"torch.export cannot capture {type(network).__name__}: {type(last).__name__}: {first_line(last)}; "
+        "to_code records it in another way"
+    ) from last
+
+
 def _exported(network: nn.Module, inputs: Inputs, batch: object) -> ExportedProgram:
-    shapes = tuple({0: batch} for _ in inputs.shapes)
+    shapes = tuple({0: batch} for _ in inputs.shapes) if batch else None
     with quiet():
         return torch.export.export(network, tuple(inputs.random()), dynamic_shapes=shapes, strict=False)
 

@@ -22,8 +22,8 @@ def fill(model: nn.Module, path: Path) -> None:
 
     Args:
         model: the network that the weights were trained in.
-        path: a safetensors file, or a checkpoint of ``torch.save`` that holds a state dict alone, or under one of the
-            usual keys. Nothing in it is executed.
+        path: a safetensors file, or a checkpoint of ``torch.save`` that holds a state dict alone, or under one of
+            the usual keys. Nothing in it is executed.
 
     Raises:
         ExportError: where the file cannot be read, or its tensors are not those of the network; the message names some.
@@ -39,8 +39,8 @@ def fill(model: nn.Module, path: Path) -> None:
     if wrong:
         more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         raise ExportError(
-            f"{path} does not hold the weights of this network: {'; '.join(wrong[:_SHOWN])}{more}; give the rule or the "
-            "plan that the network was trained with"
+            f"{path} does not hold the weights of this network: {'; '.join(wrong[:_SHOWN])}{more}; give the rule or "
+            "the plan that the network was trained with"
         )
     model.load_state_dict(state, strict=False)
 
@@ -58,8 +58,8 @@ def _read(path: Path) -> Any:
         raise ExportError(f"{path} is missing") from error
     except pickle.UnpicklingError as error:
         raise ExportError(
-            f"{path} holds more than tensors, which is not executed: torch.save(model.state_dict(), path) writes a file "
-            "that can be read"
+            f"{path} holds more than tensors, which is not executed: torch.save(model.state_dict(), path) writes a "
+            "file that can be read"
         ) from error
     except Exception as error:
         raise ExportError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
@@ -87,7 +87,9 @@ def _shared(state: Mapping[str, Tensor]) -> dict[str, set[str]]:
     """By name, the other names of the same tensor."""
     groups: dict[tuple[int, torch.Size], set[str]] = {}
     for name, tensor in state.items():
-        groups.setdefault((tensor.data_ptr(), tensor.shape) if tensor.numel() else (id(name), tensor.shape), set()).add(name)
+        groups.setdefault((tensor.data_ptr(), tensor.shape) if tensor.numel() else (id(name), tensor.shape), set()).add(
+            name
+        )
     return {name: group - {name} for group in groups.values() for name in group}
 
 

@@ -53,7 +53,9 @@ def test_a_strange_network_as_code(name: str, tmp_path: Path) -> None:
 
 
 def same(ours: object, theirs: object) -> bool:
-    return torch.equal(ours, theirs) if isinstance(ours, Tensor) and isinstance(theirs, Tensor) else ours is theirs is None
+    return (
+        torch.equal(ours, theirs) if isinstance(ours, Tensor) and isinstance(theirs, Tensor) else ours is theirs is None
+    )
 
 
 def test_the_way_that_was_not_recorded_is_not_taken_in_silence(tmp_path: Path) -> None:
@@ -71,7 +73,10 @@ def test_blocks_that_are_alike_share_a_class(tmp_path: Path) -> None:
     to_code(robust, tmp_path / "wrn_r.py", plan)
     text = (tmp_path / "wrn_r.py").read_text()
     assert text.count("class BasicBlock") == 2  # with and without a shortcut of its own
-    assert "self.blocks = nn.ModuleList([NetworkBlock(16, 32, 1), NetworkBlock(32, 64, 2), NetworkBlock(64, 51, 2)])" in text
+    assert (
+        "self.blocks = nn.ModuleList([NetworkBlock(16, 32, 1), NetworkBlock(32, 64, 2), NetworkBlock(64, 51, 2)])"
+        in text
+    )
     assert "WideResNet, rule 10-10-4, gamma 1, written by reconfig" in text
     assert reconfig.load(tmp_path / "wrn_r.safetensors", lambda: zoo.wrn(16, 2)).fc.in_features == 51
 
@@ -124,7 +129,7 @@ class Random(nn.Module):
 def test_a_training_that_cannot_be_recorded(tmp_path: Path) -> None:
     written = to_code(Random(), tmp_path / "network.py", example_input=example(""))
     assert written.notes == (
-        "in eval mode alone: the forward draws from Python's or numpy's random numbers, which no file of torch calls can",
+        "in eval mode alone: the forward draws from Python's or numpy's random numbers, which torch calls do not",
     )
     again = load(tmp_path / "network.py")
     again(*example(""))
@@ -165,7 +170,10 @@ class Global(Random):
     [
         (Reading, r"the network itself \(Reading, test_code\.py:\d+\) reads numbers out of a tensor \(item\)"),
         (OwnGradient, r"OwnGradient, test_code\.py:\d+\) uses an autograd function of its own \(Twice\)"),
-        (Global, r"takes a tensor \(3, 1, 1\) that neither a torch call made nor a module keeps: register it as a buffer"),
+        (
+            Global,
+            r"takes a tensor \(3, 1, 1\) that neither a torch call made nor a module keeps: register it as a buffer",
+        ),
     ],
 )
 def test_what_cannot_be_written_says_so_and_leaves_nothing(kind: type[nn.Module], message: str, tmp_path: Path) -> None:
@@ -177,9 +185,13 @@ def test_what_cannot_be_written_says_so_and_leaves_nothing(kind: type[nn.Module]
 
 def test_a_file_that_does_something_else_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write.source
-    monkeypatch.setattr(write, "source", lambda *args: source(*args).replace("padding=1", "padding=1, dilation=1, groups=1"))
+    monkeypatch.setattr(
+        write, "source", lambda *args: source(*args).replace("padding=1", "padding=1, dilation=1, groups=1")
+    )
     to_code(convolutions(), tmp_path / "network.py", example_input=example(""))
-    monkeypatch.setattr(write, "source", lambda *args: source(*args).replace("nn.ReLU()", "nn.ReLU6()").replace("2d(8)", "2d(8, eps=1)"))
+    monkeypatch.setattr(
+        write, "source", lambda *args: source(*args).replace("nn.ReLU()", "nn.ReLU6()").replace("2d(8)", "2d(8, eps=1)")
+    )
     with pytest.raises(ExportError, match=r"in eval mode on .* the file does not give what Sequential gives"):
         to_code(convolutions(), tmp_path / "other.py", example_input=example(""))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["network.py", "network.safetensors"]

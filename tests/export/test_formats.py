@@ -114,7 +114,9 @@ def test_an_ending_says_the_format() -> None:
     }
     assert format_of(Path("a/b.onnx")).write is to_onnx
     assert format_of(Path("b.py")).write is to_code
-    with pytest.raises(ExportError, match=r"b\.h5 does not say what to write: end it in \.py \(code\), \.onnx \(onnx\)"):
+    with pytest.raises(
+        ExportError, match=r"b\.h5 does not say what to write: end it in \.py \(code\), \.onnx \(onnx\)"
+    ):
         format_of(Path("b.h5"))
 
 
@@ -131,8 +133,7 @@ def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     path.write_text("before")
     with pytest.raises(KeyError), whole(path) as unfinished:
-        unfinished.write_text("half")
-        raise KeyError
+        raise KeyError(unfinished.write_text("half"))
     assert path.read_text() == "before"
     with whole(path) as unfinished:
         assert unfinished.suffix == path.suffix
@@ -170,11 +171,15 @@ def test_weights_that_are_not_of_the_network(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"net\.pt (cannot be read|holds more than tensors)"):
         fill(head(), path)
     torch.save(head(), path)
-    with pytest.raises(ExportError, match=r"holds more than tensors, which is not executed: torch\.save\(model\.state_dict"):
+    with pytest.raises(
+        ExportError, match=r"holds more than tensors, which is not executed: torch\.save\(model\.state_dict"
+    ):
         fill(head(), path)
     torch.save({"epoch": 3}, path)
     with pytest.raises(ExportError, match=r"net\.pt holds no state dict: torch\.save\(model\.state_dict\(\), path\)"):
         fill(head(), path)
     torch.save(head()[0].state_dict(), path)
-    with pytest.raises(ExportError, match=r"0\.0\.bias is missing in the file and \(8,\) in the network; .*; and \d+ more; give"):
+    with pytest.raises(
+        ExportError, match=r"0\.0\.bias is missing in the file and \(8,\) in the network; .*; and \d+ more; give"
+    ):
         fill(head(), path)

@@ -76,7 +76,7 @@ def _captured(model: nn.Module, first: Inputs, second: Inputs | None) -> Capture
         evaluating=_guarded(evaluating, second),
         training=_guarded(training, second) if training else None,
         no_training=no_training,
-        takes=tuple(_described(value.shape, second and second.shapes[i]) for i, value in enumerate(evaluating.inputs)),
+        takes=tuple(map(_described, first.shapes, second.shapes if second else [None] * len(first.shapes))),
         tried=(first,) if second is None else (first, second),
     )
 

@@ -42,7 +42,9 @@ def _compare(network: nn.Module, original: nn.Module, inputs: Inputs, *, trainin
     same = len(ours) == len(theirs) and all(map(_equal, ours, theirs))
     if not same:
         mode = "train" if training else "eval"
-        raise ExportError(f"in {mode} mode on {inputs.shapes} the file does not give what {type(original).__name__} gives")
+        raise ExportError(
+            f"in {mode} mode on {inputs.shapes} the file does not give what {type(original).__name__} gives"
+        )
 
 
 def _run(network: nn.Module, inputs: Inputs, training: bool) -> Iterator[Tensor]:
@@ -57,6 +59,8 @@ def _run(network: nn.Module, inputs: Inputs, training: bool) -> Iterator[Tensor]
 
 
 def _equal(ours: Tensor, theirs: Tensor) -> bool:
-    return ours.shape == theirs.shape and ours.dtype == theirs.dtype and torch.allclose(
-        ours, theirs, rtol=0, atol=0, equal_nan=True
+    return (
+        ours.shape == theirs.shape
+        and ours.dtype == theirs.dtype
+        and torch.allclose(ours, theirs, rtol=0, atol=0, equal_nan=True)
     )

@@ -164,8 +164,14 @@ class _Classes:
         """The call of the constructor above, which makes the members of a list."""
         if not numbered(module):
             return Text("super().__init__()")
-        members = joined(_repeated([self._child(path, name, child) for name, child in module._modules.items() if child]))
-        return "super().__init__([" + members + "])" if isinstance(module, nn.ModuleList) else "super().__init__(" + members + ")"
+        members = joined(
+            _repeated([self._child(path, name, child) for name, child in module._modules.items() if child])
+        )
+        return (
+            "super().__init__([" + members + "])"
+            if isinstance(module, nn.ModuleList)
+            else "super().__init__(" + members + ")"
+        )
 
     def _tensor(self, path: str, module: nn.Module, name: str, tensor: Tensor) -> Iterable[Text]:
         full = f"{path}.{name}" if path else name
@@ -173,7 +179,9 @@ class _Classes:
             frozen = "" if tensor.requires_grad else ", requires_grad=False"
             made = "nn.Parameter(" + _zeros(tensor) + frozen + ")"
             plainly = _is_name(name)
-            yield (f"self.{name} = " + made if plainly else f'self.register_parameter("{name}", ' + made + ")").hinted(name)
+            yield (f"self.{name} = " + made if plainly else f'self.register_parameter("{name}", ' + made + ")").hinted(
+                name
+            )
         elif name in module._buffers and name not in module._non_persistent_buffers_set:
             yield (f'self.register_buffer("{name}", ' + _zeros(tensor) + ")").hinted(name)
         elif name in module._buffers or full in self._found.used:
@@ -205,7 +213,9 @@ class _Classes:
             values = tuple(value.text for value in column)
             if len(set(values)) > 1:
                 words.setdefault(values, []).append(column[0].hint)
-        named = dict(zip(words, _parameter_names([hints[0] for hints in words.values()], self._members(alike[0])), strict=True))
+        named = dict(
+            zip(words, _parameter_names([hints[0] for hints in words.values()], self._members(alike[0])), strict=True)
+        )
         position = 0
 
         def filled(texts: Iterable[Text], prefix: str) -> tuple[tuple[str, ...], list[str]]:
@@ -246,7 +256,9 @@ class _Classes:
     def _class_name(self, name: str) -> str:
         name = name if _is_name(name) else "Network"
         stem = f"{name}_" if name[-1].isdigit() else name
-        free = next(text for text in chain([name], (f"{stem}{number}" for number in count(2))) if text not in self._names)
+        free = next(
+            text for text in chain([name], (f"{stem}{number}" for number in count(2))) if text not in self._names
+        )
         self._names.add(free)
         return free
 

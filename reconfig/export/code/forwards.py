@@ -122,7 +122,8 @@ def _forward(texts: list[set[Method]], *, whole: bool) -> Forward | None:
         assert only is not None
         return Forward(only.arguments, tuple(line for block in only.blocks for line in block))
     evaluating, training = modes[0] or modes[1], modes[1] or modes[0]
-    assert evaluating is not None and training is not None
+    assert evaluating is not None
+    assert training is not None
     if evaluating.arguments != training.arguments or (evaluating.gives != training.gives and not whole):
         return None
     return Forward(evaluating.arguments, merged(evaluating, training))

@@ -20,8 +20,8 @@ _NOT_SETTINGS = ("training", "_parameters", "_buffers", "_modules")
 def settings(module: nn.Module) -> dict[str, Any] | None:
     """What a layer of torch.nn is made with, as ``{"in_channels": 3, ...}``; its class called with it was tried.
 
-    None where there is no such thing: it is no layer of torch.nn, has hooks, or its class does not keep what it was made
-    with.
+    None where there is no such thing: it is no layer of torch.nn, has hooks, or its class does not keep what it was
+    made with.
     """
     kind = type(module)
     if getattr(nn, kind.__name__, None) is not kind or isinstance(module, _CONTAINERS):

@@ -97,7 +97,7 @@ class _Writer:
         if self._returned or self._call.path == "":
             parts.append((True, (self._return(),)))
         blocks: list[Block] = []
-        for grad, group in groupby(parts, key=lambda part: part[0]):
+        for grad, group in groupby(parts, key=_grad_of):
             together = [block for _, block in group]
             if grad:
                 blocks += together
@@ -140,7 +140,11 @@ class _Writer:
         operands = [value for item in self._reads(statement) if isinstance(value := item, Value)]
         for value in list(operands):
             operands += self._pending.pop(id(value), (None, []))[1]
-        if len(made) == 1 and expression.length <= self._longest(position) and self._goes_on(position, statement, made[0]):
+        if (
+            len(made) == 1
+            and expression.length <= self._longest(position)
+            and self._goes_on(position, statement, made[0])
+        ):
             self._pending[id(made[0])] = (expression, operands)
             return None
         if not any(id(value) in self._last for value in made):
@@ -258,6 +262,10 @@ class _Writer:
         return tuple(arguments)
 
 
+def _grad_of(part: tuple[bool, Block]) -> bool:
+    return part[0]
+
+
 def _given(module: nn.Module, call: Call) -> list[tuple[str, Any]]:
     """The arguments of a call with their names."""
     try:
@@ -275,5 +283,3 @@ def _clean(hint: str, taken: tuple[str, ...] | list[str]) -> str:
     """A name like ``hint`` that nothing else has."""
     hint = hint if hint.isidentifier() and not keyword.iskeyword(hint) and hint not in _TAKEN else "x"
     return next(name for name in chain([hint], (f"{hint}_{number}" for number in count(2))) if name not in taken)
-
-

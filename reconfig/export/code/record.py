@@ -99,11 +99,11 @@ def record(skeleton: nn.Module, inputs: Sequence[Tensor], *, training: bool) -> 
     recorder = _Recorder(skeleton, inputs)
     skeleton.train(training)
     with preserved_rng(), recorder.hooks(skeleton), torch.enable_grad():
-        before = random.getstate(), np.random.get_state()[1].tobytes()  # type: ignore[index,union-attr]
+        before = random.getstate(), np.random.get_state()[1].tobytes()  # type: ignore[index]
         with recorder:
             skeleton(*inputs)
-        if before != (random.getstate(), np.random.get_state()[1].tobytes()):  # type: ignore[index,union-attr]
-            raise ExportError("the forward draws from Python's or numpy's random numbers, which no file of torch calls can")
+        if before != (random.getstate(), np.random.get_state()[1].tobytes()):  # type: ignore[index]
+            raise ExportError("the forward draws from Python's or numpy's random numbers, which torch calls do not")
     return Recording(recorder.root, tuple(recorder.values), recorder.inputs)
 
 
@@ -135,7 +135,9 @@ class _Recorder(TorchFunctionMode):
         if func == _SHAPE or func is Tensor.size or func in (Tensor.numel, Tensor.nelement, torch.numel):
             return self._sizes(func, args, kwargs)
         if func in _READS:
-            raise ExportError(f"{self._where()} reads numbers out of a tensor ({func.__name__}), which no file can keep")
+            raise ExportError(
+                f"{self._where()} reads numbers out of a tensor ({func.__name__}), which no file can keep"
+            )
         plain_args, plain = tree_map_only(Size, int, (args, kwargs))
         if func in self._factories and kwargs.get("device") is None:
             plain = {**plain, "device": self._device}

@@ -1,4 +1,4 @@
-"""What each call takes from outside of it, and gives: the arguments and results of the method that is written for it."""
+"""What each call takes from outside, and gives: the arguments and results of the method that is written for it."""
 
 from __future__ import annotations
 
@@ -143,4 +143,3 @@ def read(item: Any) -> Iterator[Value | Dim]:
             yield from read(part)
     elif isinstance(item, slice):
         yield from read((item.start, item.stop, item.step))
-

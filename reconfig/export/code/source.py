@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from textwrap import fill
 
 from reconfig.export.code.classes import Class
@@ -22,8 +23,8 @@ def load(path: str | Path = WEIGHTS) -> {name}:
     return network.eval()
 '''
 _PLAINLY = "network.load_state_dict(load_file(path))"
-_SHARING = '''state = load_file(path)
-    network.load_state_dict({**{name: state[first] for name, first in SHARED.items()}, **state})'''
+_SHARING = """state = load_file(path)
+    network.load_state_dict({**{name: state[first] for name, first in SHARED.items()}, **state})"""
 
 
 def source(classes: Sequence[Class], weights: str, shared: Mapping[str, str], about: Sequence[str]) -> str:
@@ -44,11 +45,25 @@ def source(classes: Sequence[Class], weights: str, shared: Mapping[str, str], ab
     functional = ["import torch.nn.functional as F"] if re.search(r"\bF\.", body) else []
     paragraphs = (fill(paragraph, _WIDTH, break_long_words=False) for paragraph in about)
     document = '"""' + "\n\n".join(paragraphs) + '\n"""'
-    parts = [document, "\n".join([*head, "from pathlib import Path"]), "\n".join(["import torch", *functional, "from torch import nn"])]
+    parts = [
+        document,
+        "\n".join([*head, "from pathlib import Path"]),
+        "\n".join(["import torch", *functional, "from torch import nn"]),
+    ]
     text = "\n\n".join(parts) + f'\n\nWEIGHTS = Path(__file__).with_name("{weights}")\n\n'
     if shared:
-        text = text.rstrip("\n") + "\nSHARED = {\n" + "".join(f'    "{name}": "{first}",\n' for name, first in shared.items()) + "}\n\n"
-    text += (UNPACK + "\n" if packed else "") + "\n" + body + _LOAD.format(name=classes[-1].name, load=_SHARING if shared else _PLAINLY)
+        text = (
+            text.rstrip("\n")
+            + "\nSHARED = {\n"
+            + "".join(f'    "{name}": "{first}",\n' for name, first in shared.items())
+            + "}\n\n"
+        )
+    text += (
+        (UNPACK + "\n" if packed else "")
+        + "\n"
+        + body
+        + _LOAD.format(name=classes[-1].name, load=_SHARING if shared else _PLAINLY)
+    )
     return text if re.search(r"\btorch\.", body) else text.replace("import torch\n", "", 1)
 
 
@@ -93,13 +108,14 @@ def _outermost(line: str) -> tuple[str, list[str], str] | None:
     if " for " in inside and not commas:
         return None
     cuts = [start, *commas, stop]
-    parts = [line[left + 1 : right].strip() for left, right in zip(cuts, cuts[1:], strict=False)]
+    parts = [line[left + 1 : right].strip() for left, right in pairwise(cuts)]
     return line[: start + 1], [part for part in parts if part], line[stop:]
 
 
 def _brackets(line: str) -> Iterator[tuple[int, int, list[int]]]:
     """The outermost brackets: where they open and close, and the commas right within."""
-    depth, start, commas, quote = 0, 0, [], ""
+    commas: list[int] = []
+    depth, start, quote = 0, 0, ""
     for index, sign in enumerate(line):
         if quote:
             quote = "" if sign == quote else quote

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from reconfig.export.code.values import attribute
 from reconfig.trace.skeleton import modules_of
 
+
 class Tree:
     """A network's modules by their first names."""
 

@@ -17,7 +17,7 @@ from reconfig.export.code.sizes import Dim, Term, Value
 from reconfig.export.code.text import Text, hole, joined
 
 Names = Callable[[Value | Dim | tuple[Value, ...]], Text | None]
-"""How tensors, lengths of tensors, and whole lists of tensors are written where they are used; None where it is not known."""
+"""How tensors, lengths of tensors, and whole lists of tensors are written where they are used; None where unknown."""
 
 _OPERATORS = {
     "add": "+", "sub": "-", "mul": "*", "div": "/", "true_divide": "/", "matmul": "@", "truediv": "/", "floordiv": "//",
@@ -188,5 +188,3 @@ def _index(item: Any, names: Names) -> Text:
         )
         return start + ":" + stop + ("" if item.step is None else ":" + step)
     return written(item, names)
-
-

@@ -14,8 +14,8 @@ from reconfig.export.code.classes import classes
 from reconfig.export.code.forwards import forwards
 from reconfig.export.code.source import source
 from reconfig.export.inputs import inputs_of
-from reconfig.export.written import Written
 from reconfig.export.writing import in_folder, whole
+from reconfig.export.written import Written
 from reconfig.planning.make import Example
 from reconfig.planning.plan import Plan
 from reconfig.saving import save
@@ -34,8 +34,8 @@ def to_code(
     """Write ``model`` as a Python file that needs torch alone, and its weights as a safetensors file beside it.
 
     The file has the modules under their own names, layers of torch.nn where they are such, and forwards of the torch
-    calls that were recorded; modules that are alike share a class. Before it is left it was run: in eval mode and, where
-    the network could be recorded so, in train mode it gives the numbers that ``model`` gives, to the bit.
+    calls that were recorded; modules that are alike share a class. Before it is left it was run: in eval mode and,
+    where the network could be recorded so, in train mode it gives the numbers that ``model`` gives, to the bit.
 
     Args:
         model: the network, trained or not, as ``plan.apply`` returned it.
@@ -89,8 +89,8 @@ def _about(model: nn.Module, plan: Plan | None, captured: Captured, name: str, w
     takes = "; ".join(captured.takes)
     about = [
         f"{name}{made}, {_BY} {VERSION}; it needs torch alone.",
-        f"`load()` makes it with the weights of {weights}. {name}() makes it with torch's initialisation of torch's own "
-        "layers, and zeros for other parameters.",
+        f"`load()` makes it with the weights of {weights}. {name}() makes it with torch's initialisation of torch's "
+        "own layers, and zeros for other parameters.",
         f"It takes {takes} of {dtypes}, with any number in place of a letter.",
     ]
     if captured.training is None:
