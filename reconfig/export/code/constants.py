@@ -28,6 +28,8 @@ def constant(tensor: Tensor) -> Text:
         first = least.narrow(dim, 0, 1) if length else least
         if length > 1 and torch.equal(first.expand_as(least), least):
             least = first
+    if not least.numel():
+        return hole(f"torch.zeros({shape}, {dtype})")
     if least.numel() == 1 and len(shape) and least.isfinite().all():
         return hole(f"torch.full({shape}, {least.item()!r}, {dtype})")
     if least.numel() <= _FEW and least.isfinite().all():

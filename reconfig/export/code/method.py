@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import keyword
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count, groupby
 from typing import Any
@@ -73,7 +73,8 @@ class _Writer:
         self._pending: dict[int, tuple[Text, list[Value]]] = {}
         self._last: dict[int, int] = {}
         self._times: Counter[int] = Counter()
-        for position, items in enumerate([*map(self._reads, self._statements), self._returned]):
+        read: list[Sequence[Value | Dim]] = [*map(self._reads, self._statements), self._returned]
+        for position, items in enumerate(read):
             for item in items:
                 value = item.value if isinstance(item, Dim) else item
                 self._last[id(value)] = position
