@@ -21,7 +21,7 @@ TIMM = (
 ).split()
 NETWORKS = [*PAPER.items(), *((f"timm:{name}", 0.5) for name in TIMM)]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")
