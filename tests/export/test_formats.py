@@ -41,7 +41,9 @@ def test_onnx_takes_any_batch(tmp_path: Path) -> None:
     written = to_onnx(network, tmp_path / "network.onnx", example_input=torch.rand(1, 3, 16, 16))
     assert (written.takes, written.notes) == (("(N, 3, 16, 16)",), ())
     session = onnxruntime.InferenceSession(tmp_path / "network.onnx")
-    assert [(item.name, item.shape) for item in session.get_inputs()] == [("input", ["batch", 3, 16, 16])]
+    (given,) = session.get_inputs()
+    assert (given.name, given.shape[1:]) == ("input", [3, 16, 16])
+    assert isinstance(given.shape[0], str)  # a name, so any number
     assert [(item.name, item.shape[1]) for item in session.get_outputs()] == [("output", 5)]
     images = torch.rand(5, 3, 16, 16)
     (found,) = session.run(None, {"input": images.numpy()})
