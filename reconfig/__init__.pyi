@@ -1,4 +1,4 @@
-from . import networks as networks, zoo as zoo
+from . import export as export, networks as networks, zoo as zoo
 from .api import apply as apply, count as count, plan as plan, stages as stages
 from .errors import (
     BudgetError as BudgetError,

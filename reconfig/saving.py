@@ -134,6 +134,16 @@ def load(path: str | os.PathLike[str], factory: Callable[[], nn.Module]) -> nn.M
     return model
 
 
+def stored_plan(path: str | os.PathLike[str]) -> Plan | None:
+    """The plan in a file that ``save`` wrote; None where it was written without one.
+
+    Raises:
+        ExportError: where the file is missing, truncated, of another kind or without a plan, or the plan was altered.
+    """
+    with _open(path) as file:
+        return _plan(path, file.metadata())
+
+
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from reconfig.cli.apply import Apply
 from reconfig.cli.count import Count
 from reconfig.cli.draw import Draw
+from reconfig.cli.export import Export
 from reconfig.cli.plan import Plan
 from reconfig.cli.rules import Rules
 from reconfig.cli.run import Run
@@ -27,8 +28,8 @@ COMMANDS: Mapping[str, Callable[..., Command]] = {
     "plan": Plan,
     "draw": Draw,
     "apply": Apply,
+    "export": Export,
+    "run": Run,
     "count": Count,
     "rules": Rules,
-    # "export": Export,  of reconfig/cli/export.py
-    "run": Run,
 }

@@ -1,0 +1,44 @@
+"""Files written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from reconfig.errors import ExportError
+
+_UNFINISHED = ".unfinished"  # before the suffix, since writers look at that
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Another name for ``path`` to write to; it becomes ``path`` where nothing raises, and is gone otherwise.
+
+    Raises:
+        ExportError: where the file cannot be written.
+    """
+    unfinished = path.with_name(path.stem + _UNFINISHED + path.suffix)
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise ExportError(f"cannot write {path}: {error}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def in_folder(path: str | os.PathLike[str], suffixes: tuple[str, ...], example: str) -> Path:
+    """``path``, whose folder is there and which ends as its format does.
+
+    Raises:
+        ExportError: where it does not.
+    """
+    found = Path(path)
+    if found.suffix not in suffixes:
+        raise ExportError(f"{found} does not end in {' or '.join(suffixes)}: write {example}")
+    if found.is_dir() or not found.parent.is_dir():
+        what = "is a folder" if found.is_dir() else f"lies in {found.parent}, which is no folder"
+        raise ExportError(f"cannot write {found}: it {what}")
+    return found
