@@ -7,40 +7,15 @@ defaults are the recipe of Huang et al. (2021, section 3) for standard adversari
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from typing import Annotated, Literal
 
 import tyro
 
 from reconfig.harness.fields import Ratio, at_least, positive
+from reconfig.harness.network import Budget, Network
 from reconfig.harness.paper import PaperRow
-
-
-@dataclass(frozen=True)
-class Network:
-    """A factory of reconfig.zoo, and what to make of its network."""
-
-    factory: str
-    """Name of the factory, such as vgg11."""
-    rule: str | None = None
-    """Stage rule given to reconfig.plan, such as 10-10-4; None leaves the network as the factory made it."""
-    gamma: float = 1.0
-    """Factor on every width."""
-    budget: Literal["params", "flops"] | int | tuple[Literal["params", "flops"], int] | None = None
-    """Solve gamma so that the parameters or FLOPs stay at the factory's, or at a number: 5000000 for parameters,
-    flops 300000000 for multiply-adds."""
-
-    @property
-    def name(self) -> str:
-        """The network in one line, as tables show it."""
-        parts = [self.factory]
-        if self.rule is not None:
-            parts.append(self.rule)
-            parts.extend([f"γ={self.gamma:g}"] if self.gamma != 1 else [])
-            budget = f"{self.budget[1]:,} {self.budget[0]}" if isinstance(self.budget, tuple) else self.budget
-            parts.extend([f"budget={budget}"] if budget is not None else [])
-        return " ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -333,3 +308,29 @@ class Experiment(Setting):
     def networks(self) -> dict[str, Network]:
         """The networks by their role, which is also the name of their folder."""
         return {"original": self.original, "variant": self.variant}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnyNetwork(Setting):
+    """A network of any kind against itself by a rule."""
+
+    original: str
+    """The network: zoo:vgg11, timm:resnet10t, torchvision:resnet18, package.module:Factory or file.py:Net, with
+    arguments as in 'zoo:wrn?depth=28&widen=4'. It is built for the classes of the data."""
+    rule: str = "10-10-4"
+    """Stage rule of the variant."""
+    gamma: float = 1.0
+    """Factor on every width of the variant."""
+    budget: Budget = None
+    """Solve gamma so that the variant has the original's parameters or FLOPs, or a number of them: 5000000 for
+    parameters, flops 300000000 for multiply-adds."""
+
+    def experiment(self) -> Experiment:
+        """The two networks under this setting.
+
+        Raises:
+            NetworkError: The name of the network does not parse.
+        """
+        setting = {each.name: getattr(self, each.name) for each in fields(Setting)}
+        variant = Network(self.original, self.rule, self.gamma, self.budget)
+        return Experiment(original=Network(self.original), variant=variant, **setting)

@@ -15,7 +15,7 @@ import reconfig
 from reconfig.harness import files
 from reconfig.harness.data.dataset import Dataset, Split
 from reconfig.harness.data.division import Division, divide
-from reconfig.harness.experiment import Network, Setting
+from reconfig.harness.experiment import Setting
 from reconfig.harness.jobs.further import load_finished, measure_further, missing
 from reconfig.harness.jobs.network import build_network, plan_network
 from reconfig.harness.jobs.outcome import CHECKPOINTS, Outcome, read_outcome, write_outcome
@@ -23,6 +23,7 @@ from reconfig.harness.jobs.progress import TrainingProgress
 from reconfig.harness.machine.machine import Machine
 from reconfig.harness.measuring import examples
 from reconfig.harness.measuring.scores import computations, scores
+from reconfig.harness.network import Network
 from reconfig.harness.training.state import State
 from reconfig.harness.training.training import Training
 

@@ -45,7 +45,7 @@ def run(
     out = Path(out)
     folder.check(out, resume)
     dataset = load_dataset(experiment.data)
-    config = folder.config(experiment, dataset)
+    config = folder.config(experiment, dataset, experiment.networks)
     folder.check_config(out, config)
     plans = {role: plan_network(network, dataset) for role, network in experiment.networks.items()}
     counts = divide(dataset, experiment).counts()

@@ -17,17 +17,18 @@ from reconfig import ReconfigError
 from reconfig.harness import checkpoints, files, verdicts
 from reconfig.harness.attacks import autoattack
 from reconfig.harness.data.dataset import Dataset, load_dataset
-from reconfig.harness.experiment import Compute, Data, Evaluate, Experiment, Network
+from reconfig.harness.experiment import Compute, Data, Evaluate, Experiment
 from reconfig.harness.files import CheckpointError
 from reconfig.harness.jobs.network import build_network, plan_network
 from reconfig.harness.jobs.outcome import Outcome
 from reconfig.harness.measuring.scores import VERDICTS
+from reconfig.harness.network import Network
 from reconfig.harness.options import AttackOptions
 from reconfig.harness.studies import attack_later, folder
 
 EXPERIMENT = Experiment(
-    original=Network("vgg11", "10-10-10", gamma=0.04),
-    variant=Network("vgg11", "10-10-4", gamma=0.04),
+    original=Network("zoo:vgg11", "10-10-10", gamma=0.04),
+    variant=Network("zoo:vgg11", "10-10-4", gamma=0.04),
     data=Data(path="digits", train_limit=40, test_limit=20, hold_out=8),
     evaluate=Evaluate(batch=8),
     seed=3,

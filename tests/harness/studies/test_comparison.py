@@ -87,7 +87,7 @@ def test_it_prints_progress_the_table_and_where_the_report_lies(finished: Path) 
     printed = (finished.parents[1] / "printed").read_text()
     assert "epoch 2/2  loss" in printed
     assert "images/s" in printed
-    assert "vgg11 10-10-4 γ=0.04" in printed
+    assert "zoo:vgg11 10-10-4 γ=0.04" in printed
     assert "FGSM best" in printed
     assert printed.splitlines()[-1] == f"Report: {finished / 'report.html'} (also table.md, table.tex, result.json)"
 
@@ -235,9 +235,9 @@ def test_help_of_a_recipe_lists_every_field(capsys: pytest.CaptureFixture[str], 
     [
         (
             ["vgg12"],
-            "Unrecognized options: vgg12 .* Available subcommands: darts, demo, densenet121, resnet18, vgg11, wrn34",
+            "Unrecognized options: vgg12 .* Available subcommands: any, darts, demo, densenet121, resnet18, vgg11",
         ),
-        ([], "Expected one of {" + ", ".join(discover()) + "}"),
+        ([], "Expected one of {" + ", ".join([*discover(), "any"]) + "}"),
         (
             ["vgg11", "--train.epoch", "3"],
             "Unrecognized options: --train.epoch, 3 .* Perhaps you meant: --train.epochs",
@@ -265,7 +265,7 @@ def test_a_command_line_that_is_wrong(
         (["--data", "nowhere"], "the data folder nowhere does not exist"),
         (["--data.hold-out", "80"], "data.hold_out is 80, but there are only 80 training images"),
         (["--train.batch", "65"], "train.batch is 65, but there are only 64 training images"),
-        (["--original.factory", "vgg12"], "reconfig.zoo has no factory vgg12; it has darts, densenet121"),
+        (["--original.model", "zoo:vgg12"], "reconfig.zoo has no network 'vgg12'; the nearest are vgg1"),
         (["--variant.rule", "10"], "rule"),
         (["--variant.rule", "10-9-8-7-6-5"], "stages"),
         (["--variant.gamma", "-1"], "gamma"),
