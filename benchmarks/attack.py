@@ -11,7 +11,6 @@ Takes a run, one of its networks, or one checkpoint. AutoAttack goes on where it
 
 from __future__ import annotations
 
-import logging
 import sys
 
 import tyro
@@ -25,9 +24,6 @@ def main() -> int:
     options = tyro.cli(AttackOptions, description=__doc__)
 
     from reconfig.harness.studies import attack_later  # only now, so that --help does not wait for torch
-
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("auto-attack").setLevel(logging.WARNING)
 
     def attack() -> None:
         for line in attack_later.run(options):

@@ -27,6 +27,7 @@ from reconfig.harness.measuring.measures import MEASURES
 from reconfig.harness.measuring.predictions import accuracy, predictions
 from reconfig.harness.measuring.scores import VERDICTS, scores
 from reconfig.harness.randomness import generator
+from reconfig.harness.watching import Passes
 
 
 def test_the_attacks_are_the_papers() -> None:
@@ -35,7 +36,7 @@ def test_the_attacks_are_the_papers() -> None:
     assert ATTACKS["fgsm"].craft.keywords == {"attack": FGSM}
     assert ATTACKS["pgd20"].craft.keywords == {"attack": PGD20}
     assert ATTACKS["cw"].craft.keywords == {"attack": PGD20, "loss": margin}
-    assert ATTACKS["gama100"] == Adversary(gama, corner_start)
+    assert ATTACKS["gama100"] == Adversary(gama, Passes(100, 1), corner_start)
 
 
 def test_the_table_offers_what_recipes_may_ask_for() -> None:
