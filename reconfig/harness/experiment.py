@@ -23,8 +23,9 @@ class Data:
     """Images and how they are varied."""
 
     path: Annotated[str | None, tyro.conf.arg(aliases=["--data"])] = None
-    """A folder (Hugging Face parquet, cifar-10-batches-py, or train/ and test/ class folders) or the word
-    digits. Without it the environment variable RECONFIG_DATA counts."""
+    """cifar10, cifar100 or svhn, which are downloaded once for all runs; a folder (Hugging Face parquet,
+    cifar-10-batches-py, cifar-100-python, SVHN's .mat files, or train/ and test/ class folders); or digits, which come
+    with scikit-learn. Without it the environment variable RECONFIG_DATA counts, and without that it is cifar10."""
     extra: str | None = None
     """A file of more training images with (pseudo-)labels: parquet, npz (image [N, H, W, 3], label [N]), or the
     public 500K pickle (data, extrapolated_targets). A part of every batch is then drawn from it."""

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from reconfig.harness.data.download import NAMES, fetch
 from reconfig.harness.data.extra import read_extra
 from reconfig.harness.data.images import Arrays
 from reconfig.harness.data.layouts import LAYOUTS
@@ -26,7 +27,7 @@ ENVIRONMENT = "RECONFIG_DATA"
 _HELP = """\
 Get CIFAR-10 with
   python -c "from torchvision.datasets import CIFAR10; CIFAR10('data', download=True)"
-and give --data data, or try --data digits, which comes with scikit-learn"""
+on a machine with a network and give --data data, or try --data digits, which comes with scikit-learn"""
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,11 @@ class Dataset:
 
 
 def load_dataset(data: Data) -> Dataset:
-    """The data set at ``data.path``, else at the environment variable RECONFIG_DATA.
+    """The data set at ``data.path``, else at the environment variable RECONFIG_DATA, else CIFAR-10.
 
-    The path is a folder in one of ``layouts.LAYOUTS``, or the word digits (scikit-learn's 1,797 scans, enlarged from
-    8x8 to 32x32). Limits keep the first so many images. ``data.extra`` is a file that ``extra.read_extra`` knows.
+    The path is a folder in one of ``layouts.LAYOUTS``, or a word: one of ``download.NAMES``, or digits (scikit-learn's
+    1,797 scans, enlarged from 8x8 to 32x32). Limits keep the first so many images. ``data.extra`` is a
+    file that ``extra.read_extra`` knows.
 
     Raises:
         DataError: If there is nothing, or what is there is empty, damaged or of the wrong shape; the
@@ -102,12 +104,10 @@ def load_dataset(data: Data) -> Dataset:
 
 
 def _load(path: str | None, train_limit: int | None, test_limit: int | None) -> Dataset:
-    path = path or os.environ.get(ENVIRONMENT)
-    if not path:
-        raise DataError(f"no data: neither --data nor the environment variable {ENVIRONMENT} is set.\n{_HELP}")
+    path = path or os.environ.get(ENVIRONMENT) or ""
     if path == "digits":
         return _checked("digits (scikit-learn, 8x8 scaled to 32x32)", *_digits(train_limit, test_limit))
-    folder = Path(path).expanduser()
+    folder = _fetched(path) if path in ("", *NAMES) else Path(path).expanduser()
     if not folder.is_dir():
         kind = "is a file, not a folder" if folder.exists() else "does not exist"
         raise DataError(f"the data folder {folder} {kind}.\n{_HELP}")
@@ -119,6 +119,15 @@ def _load(path: str | None, train_limit: int | None, test_limit: int | None) -> 
             return _checked(f"{folder.resolve().name} ({layout.name})", train, test)
     looked = "; ".join(f"{layout.sign} ({layout.name})" for layout in LAYOUTS)
     raise DataError(f"{folder} holds no known data set. Looked for: {looked}.\n{_HELP}")
+
+
+def _fetched(name: str) -> Path:
+    """The folder of a data set that is downloaded; without a name it is CIFAR-10."""
+    try:
+        return fetch(name or NAMES[0])
+    except DataError as error:
+        unset = f"no data: neither --data nor the environment variable {ENVIRONMENT} is set.\n" if not name else ""
+        raise DataError(f"{unset}{error}.\n{_HELP}") from error
 
 
 def with_extra(dataset: Dataset, path: str) -> Dataset:

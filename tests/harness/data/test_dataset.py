@@ -157,8 +157,8 @@ def test_real_cifar(cifar_path: Path) -> None:
 # ---------------------------------------------------------------- what is wrong
 
 
-def test_no_data_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RECONFIG_DATA", raising=False)
+@pytest.mark.usefixtures("offline")
+def test_no_data_at_all() -> None:
     with pytest.raises(DataError, match=r"neither --data nor the environment variable RECONFIG_DATA") as error:
         load_dataset(Data(None))
     assert "CIFAR10('data', download=True)" in str(error.value)

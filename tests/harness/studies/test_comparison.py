@@ -281,10 +281,8 @@ def test_what_cannot_run_is_said_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
-def test_without_data_it_says_how_to_get_some(
-    main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.delenv("RECONFIG_DATA", raising=False)
+@pytest.mark.usefixtures("offline")
+def test_without_data_it_says_how_to_get_some(main: Main, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main("vgg11", "--out", str(tmp_path / "out")) == 1
     printed = capsys.readouterr().err
     assert printed.startswith("error: no data: neither --data nor the environment variable RECONFIG_DATA is set.")
