@@ -59,9 +59,8 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
             loss.backward()
             optimizer.step()
     save_file(model.state_dict(), path.with_name("weights.safetensors"))
-    torch.save(
-        {"epoch": 3, "state_dict": {f"module.{k}": v for k, v in model.state_dict().items()}}, path.with_name("w.pt")
-    )
+    wrapped = {f"module.{name}": value for name, value in model.state_dict().items()}  # as DataParallel has it
+    torch.save({"epoch": 3, "state_dict": wrapped}, path.with_name("w.pt"))
     return path
 
 
@@ -112,7 +111,7 @@ def test_autoattack_goes_on_with_what_the_folder_has_of_this_model_alone(
     own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    few = ["--images", "10", "--attacks", "preview", *RANGE]
+    few = ["--images", "4", "--attacks", "preview", *RANGE]
     assert attack(monkeypatch, own, out, *few) == 0
     shard = next((out / "preview").iterdir())
     written = shard.stat().st_mtime_ns
@@ -246,8 +245,8 @@ def test_a_model_whose_figures_would_mean_nothing_is_refused(
 def test_other_classes_and_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnsoundError, match=r"answers \(100, 10\) for 100 images of 7 classes: one tensor \[N, 7\]"):
         look(Wrapped(), tmp_path, classes=7)
+    split = Split(torch.zeros(20, 3, 8, 8, dtype=torch.uint8), torch.zeros(20, dtype=torch.int64))
     with pytest.raises(UnsoundError, match=r"does not take images \[20, 3, 8, 8\] in \[0, 1\]: RuntimeError"):
-        split = Split(torch.zeros(20, 3, 8, 8, dtype=torch.uint8), torch.zeros(20, dtype=torch.int64))
         soundness.check(small_machine(tmp_path), Wrapped(), split, 10, Threat())
 
 
