@@ -33,7 +33,7 @@ from reconfig.harness import files
 from reconfig.harness.attacks.balls import NORMS
 from reconfig.harness.building import build
 from reconfig.harness.data.augmentation import as_floats, augment
-from reconfig.harness.data.dataset import Split
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Attack, Compute, Setting, Threat, Train
 from reconfig.harness.machine import machine
 from reconfig.harness.machine.computation import tf32

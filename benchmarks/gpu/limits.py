@@ -23,7 +23,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.train_speed import CLASSES, Speed, harness, start
 from reconfig.harness import files
-from reconfig.harness.data.dataset import Dataset, Split
+from reconfig.harness.data.dataset import Dataset
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Compute
 from reconfig.harness.jobs.network import plan_network
 from reconfig.harness.network import Network

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from benchmarks.train_speed import Timed
-from reconfig.harness.data.dataset import Dataset, Split
+from reconfig.harness.data.dataset import Dataset
 from reconfig.harness.data.division import hold_out
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Attack, Data, Evaluate, Setting, Train
 from reconfig.harness.jobs.network import build_network, plan_network
 from reconfig.harness.machine.machine import Machine

@@ -1,7 +1,8 @@
 from .attacks.gradient import ATTACKS as ATTACKS, attack as attack
 from .checkpoints import load_network as load_network
 from .data.augmentation import as_floats as as_floats
-from .data.dataset import Dataset as Dataset, Split as Split, load_dataset as load_dataset
+from .data.dataset import Dataset as Dataset, load_dataset as load_dataset
+from .data.split import Split as Split
 from .experiment import (
     TRAINING as TRAINING,
     AnyNetwork as AnyNetwork,

@@ -31,6 +31,12 @@ class Data:
     public 500K pickle (data, extrapolated_targets). A part of every batch is then drawn from it."""
     extra_part: Ratio = Fraction(1, 2)
     """The part of every batch that comes from the extra images."""
+    size: int | None = None
+    """Pixels of a side that folders of images are seen at: the shorter side is resized to 8/7 of it, and the middle is
+    cut out. Without it all images have to have one size already."""
+    keep: Literal["auto", "memory", "disk"] = "auto"
+    """Where images of a given size are kept: in memory, as all others are, or in their files, from which threads decode
+    them when they are wanted. auto takes memory where half of what is free holds them."""
     train_limit: int | None = None
     """Use only the first so many training images."""
     test_limit: int | None = None
@@ -45,7 +51,7 @@ class Data:
     """Turn by up to so many degrees at random, after cropping and mirroring; 0 for none."""
 
     def __post_init__(self) -> None:
-        for name in ("train_limit", "test_limit"):
+        for name in ("train_limit", "test_limit", "size"):
             if getattr(self, name) is not None:
                 at_least(f"data.{name}", getattr(self, name), 1)
         if not 0 < self.extra_part < 1:

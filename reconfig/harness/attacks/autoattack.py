@@ -30,7 +30,7 @@ from reconfig import ReconfigError
 from reconfig.harness import verdicts
 from reconfig.harness.attacks.engine import frozen
 from reconfig.harness.data.augmentation import as_floats
-from reconfig.harness.data.dataset import Split
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Setting
 from reconfig.harness.machine.computation import Computation
 from reconfig.harness.machine.machine import Machine

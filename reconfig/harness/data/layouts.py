@@ -120,6 +120,7 @@ def _read_svhn(folder: Path, split: str, limit: int | None) -> Arrays:
 
 # ---------------------------------------------------------------- a folder per class
 
+FOLDERS = "image folders"
 _TEST_FOLDERS = ("test", "val")
 
 
@@ -128,6 +129,15 @@ def _find_folders(folder: Path) -> Path | None:
 
 
 def _read_folders(folder: Path, split: str, limit: int | None) -> Arrays:
+    return stack((str(path), decode(str(path), path), label) for path, label in list_folders(folder, split, limit))
+
+
+def list_folders(folder: Path, split: str, limit: int | None) -> list[tuple[Path, int]]:
+    """The image files of a split with their labels, round the classes in turn.
+
+    Raises:
+        DataError: If there is no folder of the split, or it has a class that training has not.
+    """
     names = ("train",) if split == "train" else _TEST_FOLDERS
     root = next((folder / name for name in names if (folder / name).is_dir()), None)
     if root is None:
@@ -143,8 +153,7 @@ def _read_folders(folder: Path, split: str, limit: int | None) -> Arrays:
     ]
     # Round the classes in turn, so that the first so many images hold all classes alike.
     turns = (item for turn in zip_longest(*per_class) for item in turn if item is not None)
-    items = islice(turns, limit)
-    return stack((str(path), decode(str(path), path), label) for path, label in items)
+    return list(islice(turns, limit))
 
 
 LAYOUTS = (
@@ -162,5 +171,5 @@ LAYOUTS = (
         partial(_read_pickles, files=_FINE, labels=_FINE_LABELS),
     ),
     Layout("torchvision SVHN", "files train_32x32.mat and test_32x32.mat", _find_svhn, _read_svhn),
-    Layout("image folders", "folders train/CLASS/ and test/CLASS/ (or val/)", _find_folders, _read_folders),
+    Layout(FOLDERS, "folders train/CLASS/ and test/CLASS/ (or val/)", _find_folders, _read_folders),
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from reconfig.harness import checkpoints
-from reconfig.harness.data.dataset import Split
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Measured, Setting
 from reconfig.harness.jobs.outcome import CHECKPOINTS, Outcome, enter
 from reconfig.harness.machine.machine import Machine

@@ -13,8 +13,9 @@ from torch import nn
 
 import reconfig
 from reconfig.harness import files
-from reconfig.harness.data.dataset import Dataset, Split
+from reconfig.harness.data.dataset import Dataset
 from reconfig.harness.data.division import Division, divide
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Setting
 from reconfig.harness.jobs.further import load_finished, measure_further, missing
 from reconfig.harness.jobs.measuring_progress import MeasuringProgress

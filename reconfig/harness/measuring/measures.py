@@ -15,7 +15,7 @@ from reconfig.harness import checkpoints, files
 from reconfig.harness.attacks import autoattack
 from reconfig.harness.attacks.engine import frozen
 from reconfig.harness.attacks.gradient import ATTACKS, PGD20, Adversary
-from reconfig.harness.data.dataset import Split
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Setting
 from reconfig.harness.machine.computation import Computation
 from reconfig.harness.machine.machine import Machine
@@ -135,7 +135,7 @@ def _transfer(subject: Subject) -> Finding:
     machine, model, split = subject.machine, subject.model, subject.split
     path = Path(cast(str, subject.setting.evaluate.source))  # which Evaluate insists on
     with torch.no_grad(), frozen(model):
-        classes = model(machine.floats(split.images[:2])).shape[1]
+        classes = model(machine.floats(split[:2].images)).shape[1]
     source = machine.computing(machine.set_up(checkpoints.load_network(path, classes)), subject.computation)
     subject.begin("transfer")
     with counted(source, subject.watch):
@@ -154,7 +154,7 @@ def _stability(label: str, from_label: bool) -> Measure:
         machine, model, setting, split = subject.machine, subject.model, subject.setting, subject.split
         subject.begin(label)
         clean = predictions(machine, model, split, setting)
-        attacked = split if from_label else Split(split.images, clean)
+        attacked = split if from_label else split.labelled(clean)
         answers = predictions(machine, model, attacked, setting, ATTACKS[SELECTION], watch=subject.watch)
         return _percentage(answers == clean)
 
@@ -168,7 +168,7 @@ def _lipschitz(subject: Subject) -> Finding:
     for it is an attack for each block), and the logarithms of Theorem 2's upper bound.
     """
     machine, model, split, setting = subject.machine, subject.model, subject.split, subject.setting
-    example = machine.floats(split.images[:1])
+    example = machine.floats(split[:1].images)
     stages = reconfig.stages(model, example)
     names = lipschitz.functions(stages, model)
     adversary = ATTACKS[SELECTION]

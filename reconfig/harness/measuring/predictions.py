@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from reconfig.harness.attacks.engine import frozen
 from reconfig.harness.attacks.gradient import Adversary
-from reconfig.harness.data.dataset import Split
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Setting
 from reconfig.harness.machine.machine import Machine
 from reconfig.harness.randomness import generator
@@ -72,11 +72,11 @@ def batches(
     ``purpose`` names the draws: other starts of the same attack have another.
     """
     everything = torch.arange(len(split), device=split.labels.device)
-    for first in range(0, len(split), setting.evaluate.batch):
-        whole = everything[first : first + setting.evaluate.batch]
-        images, start = machine.floats(split.images[whole]), None
+    wholes = everything.split(setting.evaluate.batch)
+    for number, (whole, loaded) in enumerate(zip(wholes, split.stream(wholes), strict=True)):
+        images, start = machine.floats(loaded.images), None
         if adversary is not None and adversary.start is not None:
-            draws = generator(machine.device, purpose, setting.seed, first)
+            draws = generator(machine.device, purpose, setting.seed, number * setting.evaluate.batch)
             start = adversary.start(images, setting.threat, draws)
         if adversary is not None and adversary.together:
             if machine.main:

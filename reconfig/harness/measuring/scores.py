@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from reconfig.harness import verdicts
-from reconfig.harness.data.dataset import Split
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Setting
 from reconfig.harness.machine.computation import Computation, tf32
 from reconfig.harness.machine.machine import Machine

@@ -17,7 +17,7 @@ from reconfig.errors import ReconfigError
 from reconfig.harness.attacks.engine import frozen
 from reconfig.harness.attacks.gradient import ATTACKS
 from reconfig.harness.attacks.losses import cross_entropy
-from reconfig.harness.data.dataset import Split
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Threat
 from reconfig.harness.machine.machine import Machine
 from reconfig.harness.normalised import KNOWN, Normalised

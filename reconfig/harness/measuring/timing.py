@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from reconfig.harness.attacks.engine import frozen
 from reconfig.harness.attacks.losses import cross_entropy
-from reconfig.harness.data.dataset import Split
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Setting
 from reconfig.harness.machine.machine import Machine
 from reconfig.harness.watching import Rates

@@ -78,7 +78,7 @@ def check_config(out: Path, wanted: dict[str, Any]) -> None:
     changed = [
         f"{name} was {was} and is now {now}"
         for name, was, now in records.differences(began, wanted)
-        if name not in {"data.path", *_MEASURED}
+        if name not in {"data.path", "data.keep", *_MEASURED}
     ]
     if changed:
         raise FolderError(

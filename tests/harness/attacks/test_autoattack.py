@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from reconfig.harness import verdicts
 from reconfig.harness.attacks import autoattack
 from reconfig.harness.attacks.autoattack import PREVIEW, STANDARD, AutoAttackError
-from reconfig.harness.data.dataset import Split
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Compute, Evaluate, Threat
 from reconfig.harness.machine.machine import Machine
 from reconfig.harness.measuring.scores import scores

@@ -15,8 +15,9 @@ from PIL import Image
 from torchvision.transforms import functional
 
 from reconfig.harness.data.augmentation import as_floats, augment, rotate
-from reconfig.harness.data.dataset import Split, load_dataset, with_extra
+from reconfig.harness.data.dataset import load_dataset, with_extra
 from reconfig.harness.data.division import hold_out
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Data
 from reconfig.harness.files import DataError
 

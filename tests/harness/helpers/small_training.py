@@ -9,7 +9,7 @@ import torch
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
-from reconfig.harness.data.dataset import Split
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Attack, Compute, Data, Evaluate, Experiment, Train
 from reconfig.harness.machine import machine
 from reconfig.harness.machine.machine import Machine

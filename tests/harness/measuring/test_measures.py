@@ -19,7 +19,7 @@ from reconfig.harness import verdicts
 from reconfig.harness.attacks.balls import corner_start, random_start
 from reconfig.harness.attacks.gradient import ATTACKS, FGSM, PGD20, Adversary, gama, perturb
 from reconfig.harness.attacks.losses import margin
-from reconfig.harness.data.dataset import Split
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Evaluate, Measured
 from reconfig.harness.machine.machine import Machine
 from reconfig.harness.measuring import measures

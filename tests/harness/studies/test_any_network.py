@@ -99,6 +99,10 @@ def test_a_network_whose_code_changed_is_refused(
         (["--original", "resnet10t"], "'resnet10t' does not say where resnet10t comes from: write timm:resnet10t"),
         (["--original", "own_net.py:Net"], "there is no file "),
         (["--original", "zoo:vgg11", "--rule", "10-9-8-7-6-4"], "stages"),
+        (
+            ["--original", "zoo:vgg11", "--rule", "10-10-10"],
+            "zoo:vgg11 10-10-10 is zoo:vgg11 itself: with images of 32x32",
+        ),
         (["--original", "zoo:vgg11?num_classes=3"], "answers with [N, 3], and the data has 10 classes"),
     ],
 )

@@ -21,7 +21,7 @@ import reconfig
 from benchmarks import attack as command_line
 from reconfig import networks
 from reconfig.harness import Data, as_floats, files, load_dataset
-from reconfig.harness.data.dataset import Split
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Threat
 from reconfig.harness.measuring import soundness
 from reconfig.harness.measuring.soundness import UnsoundError
