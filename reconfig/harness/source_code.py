@@ -11,6 +11,7 @@ from pathlib import Path
 from reconfig.networks import NetworkName
 from reconfig.networks.importing import in_path
 from reconfig.networks.name import LIBRARIES
+from reconfig.networks.sources import find
 
 _OTHERS = ["reconfig", "torch", "torchvision", "timm", "numpy"]
 """What is not followed, wherever it lies: a result file has the versions of these."""
@@ -20,10 +21,15 @@ def code_of(model: str) -> str | None:
     """A digest of the files that a network of one's own is written in; None for the networks of libraries.
 
     These are its own file and what that imports, directly or not, from the folder that it is imported from itself.
+
+    Raises:
+        NetworkError: There is no such network.
     """
     name = NetworkName.parse(model)
     if name.source in LIBRARIES:
         return None
+    with find(name):  # which says what is wrong, if anything is
+        pass
     root, module = _in_file(Path(name.source).resolve()) if name.is_file else _importable(name.source)
     if root is None:
         return None

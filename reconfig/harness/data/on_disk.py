@@ -118,7 +118,7 @@ class OnDisk(Split):
             object.__setattr__(self, name, value)  # a Split is frozen
 
     @property
-    def images(self) -> Tensor:  # type: ignore[override]
+    def images(self) -> Tensor:
         """The images [N, C, H, W], decoded now."""
         return torch.from_numpy(self._some().decoded().images).to(self.labels.device)
 

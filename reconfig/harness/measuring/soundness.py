@@ -106,7 +106,7 @@ def _outputs(model: nn.Module) -> Iterator[list[tuple[str, Tensor]]]:
     found: list[tuple[str, Tensor]] = []
     handles = [
         module.register_forward_hook(
-            lambda _module, _inputs, output, name=name: (  # type: ignore[misc]
+            lambda _module, _inputs, output, name=name: (
                 found.append((name, output.clone())) if isinstance(output, Tensor) else None
             )
         )

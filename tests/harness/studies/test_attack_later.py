@@ -50,7 +50,7 @@ def dataset() -> Dataset:
 def run(tmp_path: Path, dataset: Dataset) -> Path:
     """What a finished run leaves, without the training."""
     out = tmp_path / "run"
-    folder.prepare(out, folder.config(EXPERIMENT, dataset), [out / "original", out / "variant"])
+    folder.prepare(out, folder.config(EXPERIMENT, dataset, EXPERIMENT.networks), [out / "original", out / "variant"])
     for place, network in EXPERIMENT.networks.items():
         plan = plan_network(network, dataset)
         (out / place / "plan.json").write_text(plan.to_json())
@@ -224,13 +224,14 @@ def test_a_run_on_extra_images_is_attacked_as_well(run: Path, tmp_path: Path) ->
     extra = tmp_path / "more.npz"
     np.savez(extra, image=np.zeros((4, 32, 32, 3), np.uint8), label=np.arange(4))
     data = replace(EXPERIMENT.data, extra=str(extra))
-    files.write_json(run / "config.json", folder.config(replace(EXPERIMENT, data=data), load_dataset(data)))
+    config = folder.config(replace(EXPERIMENT, data=data), load_dataset(data), EXPERIMENT.networks)
+    files.write_json(run / "config.json", config)
     extra.unlink()  # they were trained on alone
     assert attack_later.run(options(run / "original" / "best.pt", "fgsm"))[0].startswith(f"{run}/original/best: fgsm")
 
 
 def test_a_config_of_another_version_is_refused() -> None:
-    config = folder.config(EXPERIMENT, load_dataset(EXPERIMENT.data))
+    config = folder.config(EXPERIMENT, load_dataset(EXPERIMENT.data), EXPERIMENT.networks)
     assert checkpoints.read_setting(config).threat == EXPERIMENT.threat
     for change, message in [
         ({"threat": {"norm": "linf"}}, r"threat\.eps is None"),
