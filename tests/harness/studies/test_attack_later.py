@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -80,11 +79,12 @@ def shards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """AutoAttack that takes no time, and the sizes of the shards that it ran."""
     ran: list[int] = []
 
-    def standing(*args: object) -> Tensor:
-        ran.append(len(args[2]))
-        return torch.arange(len(args[2])) % 2 == 0
+    def standing(_self: object, name: str, images: Tensor, *_: object) -> Tensor:
+        if name == autoattack.STANDARD[0]:
+            ran.append(len(images))
+        return torch.arange(len(images)) % 2 == 0
 
-    monkeypatch.setattr(autoattack, "_standing", standing)
+    monkeypatch.setattr(autoattack._Official, "standing", standing)
     return ran
 
 
@@ -250,7 +250,6 @@ def test_a_config_of_another_version_is_refused() -> None:
 def test_the_command_prints_what_it_found_or_what_was_wrong(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
     flags = ["--attacks", "fgsm", "--images", "6", "--compute.device", "cpu"]
     monkeypatch.setattr("sys.argv", ["attack.py", str(run / "original"), *flags])
     assert attack.main() == 0
