@@ -235,7 +235,7 @@ def test_help_of_a_recipe_lists_every_field(capsys: pytest.CaptureFixture[str], 
     [
         (
             ["vgg12"],
-            "Unrecognized options: vgg12 .* Available subcommands: any, darts, demo, densenet121, resnet18, vgg11",
+            "Unrecognized options: vgg12 .* Available subcommands: darts, demo, densenet121, resnet18, vgg11",
         ),
         ([], "Expected one of {" + ", ".join([*discover(), "any"]) + "}"),
         (
@@ -285,7 +285,7 @@ def test_what_cannot_run_is_said_before_anything_is_written(
 def test_without_data_it_says_how_to_get_some(main: Main, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main("vgg11", "--out", str(tmp_path / "out")) == 1
     printed = capsys.readouterr().err
-    assert printed.startswith("error: no data: neither --data nor the environment variable RECONFIG_DATA is set.")
+    assert "\nerror: no data: neither --data nor the environment variable RECONFIG_DATA is set." in printed
     assert "CIFAR10('data', download=True)" in printed
 
 
