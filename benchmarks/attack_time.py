@@ -4,7 +4,7 @@ Times the attack of a training step as the harness makes it beside the same loop
 kept, as a plain ``loss.backward()`` leaves them, in turns in one process, and prints the ratio.
 
     python benchmarks/attack_time.py
-    python benchmarks/attack_time.py --factory resnet18 --batch 64 --rounds 10
+    python benchmarks/attack_time.py --network zoo:resnet18 --batch 64 --rounds 10
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-import reconfig.zoo
 from reconfig.harness.attacks.balls import NORMS
 from reconfig.harness.attacks.gradient import perturb
 from reconfig.harness.attacks.losses import cross_entropy
+from reconfig.harness.building import build
 from reconfig.harness.experiment import Attack, Threat
+from reconfig.harness.network import short
 
 
 @dataclass(frozen=True)
 class Timing:
     """What to time."""
 
-    factory: str = "vgg11"
-    """A factory of reconfig.zoo."""
+    network: str = "zoo:vgg11"
+    """Its name, such as zoo:vgg11, timm:resnet10t or file.py:Net."""
     batch: int = 64
     """Images in a step."""
     steps: int = 10
@@ -44,7 +45,7 @@ class Timing:
 def measure(timing: Timing) -> tuple[float, float]:
     """Median seconds of one attack: with image gradients alone, and with parameter gradients kept."""
     torch.manual_seed(0)
-    model: nn.Module = getattr(reconfig.zoo, timing.factory)(num_classes=10).to(timing.device)
+    model = build(timing.network, 10).to(timing.device)
     images = torch.rand(timing.batch, 3, 32, 32, device=timing.device)
     labels = torch.randint(10, (timing.batch,), device=timing.device)
     threat, attack = Threat(), Attack(steps=timing.steps)
@@ -93,7 +94,7 @@ def _seconds(way: Callable[[], Tensor], device: str) -> float:
 if __name__ == "__main__":
     timing = tyro.cli(Timing, description=__doc__)
     alone, kept = measure(timing)
-    print(f"{timing.factory}, PGD-{timing.steps}, {timing.batch} images on {timing.device}:")
+    print(f"{short(timing.network)}, PGD-{timing.steps}, {timing.batch} images on {timing.device}:")
     print(f"  image gradients alone     {alone:.3f} s")
     print(f"  parameter gradients kept  {kept:.3f} s")
     print(f"  ratio                     {alone / kept:.3f}")

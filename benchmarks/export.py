@@ -3,8 +3,8 @@
     python benchmarks/export.py runs/vgg11 vgg11-r.safetensors
     python benchmarks/export.py runs/wrn34 exported --to robustbench --name Doe2026Narrow --authors "Jane Doe"
 
-A safetensors file is read back by reconfig.load(path, reconfig.zoo.vgg11). For RobustBench, OUT is a folder, which gets
-a state dict that its RobustWideResNet loads, a model card and the entry for its model zoo.
+A safetensors file is read back by reconfig.load, as the command says at its end. For RobustBench, OUT is a folder,
+which gets a state dict that its RobustWideResNet loads, a model card and the entry for its model zoo.
 """
 
 from __future__ import annotations

@@ -3,12 +3,15 @@
     python benchmarks/run.py vgg11 --data PATH
     python benchmarks/run.py vgg11 --data PATH --train.epochs 30 --out runs/short
     python benchmarks/run.py vgg11 --data PATH --resume
+    python benchmarks/run.py any --original timm:resnet10t --rule 10-10-10-4 --data PATH
+    python benchmarks/run.py any --original path/to/net.py:Net --rule 10-4 --data PATH
     accelerate launch --multi-gpu benchmarks/run.py vgg11 --data PATH
     torchrun --nproc_per_node 2 benchmarks/run.py vgg11 --data PATH --compute.device cpu
 
 (`accelerate launch --cpu` starts one process unless MPI is there.)
 
-`run.py --help` lists the recipes, `run.py RECIPE --help` the fields of one; every field is a flag.
+`run.py --help` lists the recipes, `run.py RECIPE --help` the fields of one; every field is a flag. `any` takes every
+network that has a name: see docs/harness.md.
 """
 
 from __future__ import annotations
@@ -22,28 +25,41 @@ import tyro
 
 from recipes import discover
 from reconfig.harness import command
-from reconfig.harness.experiment import Experiment
+from reconfig.harness.experiment import AnyNetwork, Experiment
 from reconfig.harness.options import Options
 
 
 @dataclass(frozen=True)
 class _Run:
-    experiment: Annotated[Experiment, tyro.conf.arg(name="")]
+    wanted: Annotated[Experiment, tyro.conf.arg(name="")]
+    options: Annotated[Options, tyro.conf.arg(name="")]
+
+
+@dataclass(frozen=True)
+class _RunAny:
+    wanted: Annotated[AnyNetwork, tyro.conf.arg(name="")]
     options: Annotated[Options, tyro.conf.arg(name="")]
 
 
 def main() -> int:
     """Run what the command line asks for; the exit code."""
-    choices = {
-        name: (_summary(recipe.__doc__), _Run(recipe(), Options(out=Path("runs") / name)))
-        for name, recipe in discover().items()
+    choices: dict[str, tuple[str, _Run | _RunAny]] = {
+        name: (_summary(recipe.__doc__), _Run(recipe(), _into(name))) for name, recipe in discover().items()
     }
-    wanted = tyro.extras.overridable_config_cli(choices, description=__doc__)
+    choices["any"] = (_summary(AnyNetwork.__doc__), _RunAny(AnyNetwork(original=tyro.MISSING), _into("any")))
+    run = tyro.extras.overridable_config_cli(choices, description=__doc__)
 
     from reconfig.harness.studies import comparison  # only now, so that --help does not wait for torch
 
-    again = [] if wanted.options.resume else ["--resume"]
-    return command.finish(lambda: comparison.run(wanted.experiment, **vars(wanted.options)), *again)
+    def train() -> None:
+        wanted = run.wanted if isinstance(run.wanted, Experiment) else run.wanted.experiment()
+        comparison.run(wanted, **vars(run.options))
+
+    return command.finish(train, *([] if run.options.resume else ["--resume"]))
+
+
+def _into(name: str) -> Options:
+    return Options(out=Path("runs") / name)
 
 
 def _summary(docstring: str | None) -> str:

@@ -7,7 +7,7 @@ trick is added after another. All ways are timed in turns in one process, so tha
 on all.
 
     python benchmarks/train_speed.py --batch 32
-    python benchmarks/train_speed.py --factory wrn34_10 --rounds 20 --warmup 3 --bf16 --compile --capture
+    python benchmarks/train_speed.py --network zoo:wrn34_10 --rounds 20 --warmup 3 --bf16 --compile --capture
 """
 
 from __future__ import annotations
@@ -29,15 +29,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset as TorchDataset
 from torchvision.transforms import v2
 
-import reconfig.zoo
 from reconfig.harness import files
 from reconfig.harness.attacks.balls import NORMS
+from reconfig.harness.building import build
 from reconfig.harness.data.augmentation import as_floats, augment
-from reconfig.harness.data.dataset import Split
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Attack, Compute, Setting, Threat, Train
 from reconfig.harness.machine import machine
 from reconfig.harness.machine.computation import tf32
 from reconfig.harness.machine.machine import Machine
+from reconfig.harness.network import short
 from reconfig.harness.randomness import generator
 from reconfig.harness.reports.table import Table
 from reconfig.harness.training.training import Training
@@ -51,8 +52,8 @@ IMAGES, CLASSES = 4096, 10
 class Speed:
     """What to time."""
 
-    factory: str = "vgg11"
-    """A factory of reconfig.zoo."""
+    network: str = "zoo:vgg11"
+    """Its name, such as zoo:vgg11, timm:resnet10t or file.py:Net."""
     batch: int = 128
     """Images in a step."""
     attack_steps: int = 10
@@ -192,7 +193,7 @@ def start(compute: Compute, folder: Path) -> Machine:
 def network(speed: Speed) -> nn.Module:
     """The network, always with the same weights."""
     torch.manual_seed(0)
-    return getattr(reconfig.zoo, speed.factory)(num_classes=CLASSES)
+    return build(speed.network, CLASSES)
 
 
 def ways(speed: Speed, folder: Path) -> dict[str, Step]:
@@ -256,7 +257,7 @@ def main(speed: Speed) -> None:
     rows = summary(rates)
     hardware = start(Compute(device=speed.device), speed.out).hardware()
     kind = "gpu" if hardware["gpu"] and speed.device != "cpu" else "cpu"
-    title = f"{speed.factory}, SAT with PGD-{speed.attack_steps}, batch {speed.batch}"
+    title = f"{short(speed.network)}, SAT with PGD-{speed.attack_steps}, batch {speed.batch}"
     machine_text = f"{hardware['gpu'] or hardware['cpu']}, {hardware['threads']} threads, torch {torch.__version__}"
     table = Table(
         ["", "images/s", "to the paper's loop", "to the row above"],
@@ -267,7 +268,7 @@ def main(speed: Speed) -> None:
         [f"{title}, {machine_text}"],
     )
     speed.out.mkdir(parents=True, exist_ok=True)
-    name = f"{speed.factory}-{kind}"
+    name = f"{short(speed.network).rpartition(':')[2]}-{kind}"
     files.write_text(speed.out / f"{name}.md", table.markdown())
     fields = asdict(speed) | {"out": str(speed.out)}
     about = {"torch": torch.__version__, "hardware": hardware}

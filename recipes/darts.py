@@ -9,8 +9,8 @@ def darts() -> Experiment:
     """DARTS, 11 cells (6.58 M parameters), against DARTS-R (2.53 M), SAT on CIFAR-10."""
     # The paper prints the figures of DenseNet-121 again in the cells named unsure.
     return Experiment(
-        original=Network("darts"),
-        variant=Network("darts", rule="10-10-4"),
+        original=Network("zoo:darts"),
+        variant=Network("zoo:darts", rule="10-10-4"),
         paper=(
             PaperRow(
                 model="DARTS",

@@ -8,8 +8,8 @@ from reconfig.harness import Experiment, Network, PaperRow
 def densenet121() -> Experiment:
     """DenseNet-121 (6.96 M parameters) against DN-121-R (6.00 M), SAT on CIFAR-10."""
     return Experiment(
-        original=Network("densenet121"),
-        variant=Network("densenet121", rule="10-10-4"),
+        original=Network("zoo:densenet121"),
+        variant=Network("zoo:densenet121", rule="10-10-4"),
         paper=(
             PaperRow(
                 model="DN-121",

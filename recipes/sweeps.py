@@ -17,6 +17,8 @@ DEPTHS = (1, 3, 5, 7, 9)
 """Blocks of a stage in the grid search (section 4.1)."""
 WIDTHS = (2, 4, 6, 8, 10)
 """Widths of a stage, in tenths (section 4.2)."""
+STANDARD = "zoo:wrn34_10"
+"""The paper's network."""
 GAMMAS = (0.25, 0.5, 1.0, 1.5, 2.0)
 """Table 1."""
 
@@ -32,21 +34,21 @@ REPORTED = {
     ("w10-10-4", 1.5): Reported(38.33, 87.68, 55.33),
     ("w10-10-4", 2.0): Reported(68.12, 88.12, 55.35),
 }
-"""(rule, gamma) of wrn34_10 -> what the paper reports."""
+"""(rule, gamma) of ``STANDARD`` -> what the paper reports."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exploration(Sweep):
     """Configurations of one network."""
 
-    factory: str = "wrn34_10"
-    """The factory of reconfig.zoo whose network is varied; it needs three stages."""
+    network: str = STANDARD
+    """The name of the network that is varied, such as zoo:wrn34_10 or file.py:Net; it needs three stages."""
     gamma: float = 1.0
     """Factor on every width: 0.05 makes networks small enough to try a sweep out."""
 
     def _one(self, rule: str, *positions: tuple[str, float], gamma: float = 1.0, name: str = "") -> Configuration:
-        known = REPORTED.get((rule, gamma)) if self.factory == "wrn34_10" and self.gamma == 1 else None
-        return Configuration(name or rule, Network(self.factory, rule, gamma * self.gamma), positions, known)
+        known = REPORTED.get((rule, gamma)) if self.network == STANDARD and self.gamma == 1 else None
+        return Configuration(name or rule, Network(self.network, rule, gamma * self.gamma), positions, known)
 
     def _controlled(self, kind: str, choices: tuple[int, ...], standard: int) -> Iterator[Configuration]:
         """Each stage on its own over ``choices``, the others at ``standard``; the standard network comes first."""

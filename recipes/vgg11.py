@@ -8,8 +8,8 @@ from reconfig.harness import Experiment, Network, PaperRow
 def vgg11() -> Experiment:
     """VGG-11 (9.23 M parameters) against VGG-11-R (5.83 M), SAT on CIFAR-10: the first rows of Table 2."""
     return Experiment(
-        original=Network("vgg11"),
-        variant=Network("vgg11", rule="10-10-4"),
+        original=Network("zoo:vgg11"),
+        variant=Network("zoo:vgg11", rule="10-10-4"),
         paper=(
             PaperRow(
                 model="VGG-11",

@@ -8,8 +8,8 @@ from reconfig.harness import Experiment, Network, PaperRow
 def wrn34() -> Experiment:
     """WRN-34-12 (66.5 M parameters) against WRN-34-R (WRN-34-10 at γ=2, 68.1 M), SAT on CIFAR-10."""
     return Experiment(
-        original=Network("wrn34_12"),
-        variant=Network("wrn34_10", rule="10-10-4", gamma=2.0),
+        original=Network("zoo:wrn34_12"),
+        variant=Network("zoo:wrn34_10", rule="10-10-4", gamma=2.0),
         paper=(
             PaperRow(
                 model="WRN-34-12",

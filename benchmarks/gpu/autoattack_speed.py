@@ -21,7 +21,8 @@ from benchmarks.gpu import subjects
 from benchmarks.train_speed import start
 from reconfig.harness import files
 from reconfig.harness.attacks.autoattack import PREVIEW
-from reconfig.harness.data.dataset import Dataset, Split, load_dataset
+from reconfig.harness.data.dataset import Dataset, load_dataset
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Compute, Data, Evaluate, Setting
 from reconfig.harness.measuring.scores import read_verdicts, scores
 

@@ -2,7 +2,7 @@
 
 It is the sweep ``compare`` without Ray, for a machine that does not have it; the folder is a sweep's.
 
-    python -m benchmarks.gpu.compare --factory vgg11 --rules 10-10-4 10-10-2 --budget flops --out runs/compare
+    python -m benchmarks.gpu.compare --network zoo:vgg11 --rules 10-10-4 10-10-2 --budget flops --out runs/compare
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Rules:
 
     out: Path
     """Folder of the sweep; what it holds is gone on with."""
-    factory: str = "vgg11"
-    """A factory of reconfig.zoo."""
+    network: str = "zoo:vgg11"
+    """Its name, such as zoo:vgg11, timm:resnet10t or file.py:Net."""
     rules: tuple[str, ...] = ("10-10-4",)
     """Stage rules, each beside the network as it is."""
     budget: Literal["params", "flops"] = "params"
@@ -50,12 +50,12 @@ class Rules:
     def sweep(self) -> Compare:
         """The same as a sweep."""
         train, data = Train(epochs=self.epochs, schedule="cosine"), Data(self.data)
-        first, evaluate = self.factory, Evaluate(attacks=("pgd20",))
+        first, evaluate = self.network, Evaluate(attacks=("pgd20",))
         if self.small:
             first += " gamma=0.1"
             data = replace(data, train_limit=64, test_limit=16, hold_out=16)
             train = replace(train, batch=16, lr=0.02, attack=Attack(steps=1))
-        variants = (first, *(f"{self.factory} {rule}" for rule in self.rules))
+        variants = (first, *(f"{self.network} {rule}" for rule in self.rules))
         return Compare(
             variants=variants, budget=self.budget, data=data, train=train, evaluate=evaluate, compute=self.compute
         )

@@ -36,8 +36,8 @@ class Row:
     """Of 100, where the paper trains for 100."""
     seeds: int
     minutes: float
-    factory: str
-    """Whose timing says which options are the quickest."""
+    timed: str
+    """The network of reconfig.zoo whose timing says which options are the quickest."""
     small_gamma: float
     """The width of its networks on a CPU."""
 
@@ -64,13 +64,13 @@ def items(gpu: bool) -> tuple[Item, ...]:
     return (
         _tests(gpu),
         _correctness(gpu),
-        *(_speed(gpu, factory) for factory in _SPEEDS),
-        *(_limits(gpu, factory) for factory in _SPEEDS),
+        *(_speed(gpu, network) for network in _SPEEDS),
+        *(_limits(gpu, network) for network in _SPEEDS),
         _autoattack_speed(gpu),
         _row(gpu, first),
         _more_images(gpu, first),
         *(_row(gpu, row) for row in others),
-        *(_compare(gpu, factory, budget) for factory in RULES for budget in ("params", "flops")),
+        *(_compare(gpu, network, budget) for network in RULES for budget in ("params", "flops")),
         _together(gpu),
     )
 
@@ -104,33 +104,40 @@ def _correctness(gpu: bool) -> Item:
     )
 
 
-def _speed(gpu: bool, factory: str) -> Item:
-    name = f"speed-{factory}"
+def _speed(gpu: bool, network: str) -> Item:
+    name = f"speed-{network}"
     size = ["--rounds", "20", "--warmup", "3", "--workers", "8", "--tf32", "--bf16", "--compile", "--capture"]
     if not gpu:
-        size = ["--batch", str(_SMALL_BATCH[factory]), "--attack-steps", "1", "--rounds", "1", "--warmup", "0"]
+        size = ["--batch", str(_SMALL_BATCH[network]), "--attack-steps", "1", "--rounds", "1", "--warmup", "0"]
         size += ["--workers", "0"]
     return Item(
         name,
-        f"images a second with {factory}, beside the loop of the paper's trainer, trick by trick",
-        lambda folder: ["benchmarks/train_speed.py", "--factory", factory, "--out", f"{{folder}}/{name}/out", *size],
-        _SPEEDS[factory] if gpu else 0.4,
+        f"images a second with {network}, beside the loop of the paper's trainer, trick by trick",
+        lambda folder: [
+            "benchmarks/train_speed.py",
+            "--network",
+            f"zoo:{network}",
+            "--out",
+            f"{{folder}}/{name}/out",
+            *size,
+        ],
+        _SPEEDS[network] if gpu else 0.4,
         GUESS if gpu else CPU,
     )
 
 
-def _limits(gpu: bool, factory: str) -> Item:
-    name = f"limits-{factory}"
+def _limits(gpu: bool, network: str) -> Item:
+    name = f"limits-{network}"
     size = [] if gpu else ["--first", "2", "--largest", "2", "--rounds", "1", "--attack-steps", "1", "--matrix", "256"]
 
     def command(folder: Path) -> list[str]:
-        chosen = quickest(folder, factory) if gpu else []
+        chosen = quickest(folder, network) if gpu else []
         out = f"{{folder}}/{name}/out"
-        return ["-m", "benchmarks.gpu.limits", "--factory", factory, "--out", out, *size, *chosen]
+        return ["-m", "benchmarks.gpu.limits", "--network", f"zoo:{network}", "--out", out, *size, *chosen]
 
     return Item(
         name,
-        f"share of the card's rate, memory, the largest batch and the longest kernels with {factory}",
+        f"share of the card's rate, memory, the largest batch and the longest kernels with {network}",
         command,
         2.5 if gpu else 0.4,
         GUESS if gpu else CPU,
@@ -162,7 +169,7 @@ def _row(gpu: bool, row: Row) -> Item:
     def command(folder: Path) -> list[str]:
         out = ["--out", f"{{folder}}/{row.name}/out", "--resume", "--tracker", "none", "--save-every", "30"]
         size = ["--train.epochs", str(epochs), "--seeds", str(seeds), "--evaluate.attacks", *attacks]
-        chosen = quickest(folder, row.factory) if gpu else _small(row)
+        chosen = quickest(folder, row.timed) if gpu else _small(row)
         return ["benchmarks/run.py", row.recipe, *IMAGES, *out, *size, *chosen]
 
     fewer = "" if epochs == 100 else f", {epochs} epochs in place of 100"
@@ -237,22 +244,31 @@ def shards(run: Path, attack: str, images: int) -> float:
     return min(judged / (images * len(folders)), 1.0) if folders else 0.0
 
 
-def _compare(gpu: bool, factory: str, budget: str) -> Item:
-    name, rules = f"compare-{factory}-{budget}", RULES[factory]
+def _compare(gpu: bool, network: str, budget: str) -> Item:
+    name, rules = f"compare-{network}-{budget}", RULES[network]
     epochs = 15 if gpu else 1
 
     def command(folder: Path) -> list[str]:
-        out = ["--out", f"{{folder}}/{name}/out", "--epochs", str(epochs), "--budget", budget, "--factory", factory]
-        chosen = quickest(folder, factory) if gpu else ["--small"]
+        out = [
+            "--out",
+            f"{{folder}}/{name}/out",
+            "--epochs",
+            str(epochs),
+            "--budget",
+            budget,
+            "--network",
+            f"zoo:{network}",
+        ]
+        chosen = quickest(folder, network) if gpu else ["--small"]
         return ["-m", "benchmarks.gpu.compare", *out, *IMAGES, "--rules", *rules, *chosen]
 
     return Item(
         name,
-        f"{factory} and {len(rules)} rules at equal {budget}, {epochs} epochs in place of 100",
+        f"{network} and {len(rules)} rules at equal {budget}, {epochs} epochs in place of 100",
         command,
-        _COMPARE_MINUTES[factory] if gpu else 0.8,
+        _COMPARE_MINUTES[network] if gpu else 0.8,
         ARITHMETIC if gpu else CPU,
-        kind=f"compare {factory}",
+        kind=f"compare {network}",
         progress=trained(1 + len(rules), epochs),
     )
 
@@ -286,9 +302,9 @@ _OPTIONS = {
 _GUESSED = (*_OPTIONS["channels last"], *_OPTIONS["bf16 autocast"])
 
 
-def quickest(folder: Path, factory: str) -> list[str]:
+def quickest(folder: Path, network: str) -> list[str]:
     """The options of the quickest way that ``train_speed`` found; those of a good guess where it was not run."""
-    for path in sorted((folder / f"speed-{factory}" / "out").glob("*-gpu.json")):
+    for path in sorted((folder / f"speed-{network}" / "out").glob("*-gpu.json")):
         rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
         best = max(range(len(rows)), key=lambda place: rows[place]["images_per_second"])
         ways = [row["way"] for row in rows[: best + 1] if row["way"] in _OPTIONS]

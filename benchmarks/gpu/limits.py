@@ -4,7 +4,7 @@ The rate is that of the multiply-adds a step needs (23 forward passes' worth for
 back to the images for each of its steps, and three for the weights), over what a large bf16 matrix product reaches
 on the same card in the same minute.
 
-    python -m benchmarks.gpu.limits --factory vgg11 --out runs/limits --compute.precision bf16
+    python -m benchmarks.gpu.limits --network zoo:vgg11 --out runs/limits --compute.precision bf16
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.train_speed import CLASSES, Speed, harness, start
 from reconfig.harness import files
-from reconfig.harness.data.dataset import Dataset, Split
-from reconfig.harness.experiment import Compute, Network
+from reconfig.harness.data.dataset import Dataset
+from reconfig.harness.data.split import Split
+from reconfig.harness.experiment import Compute
 from reconfig.harness.jobs.network import plan_network
+from reconfig.harness.network import Network
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class Limits:
 
     out: Path
     """Folder of limits.json and limits.md."""
-    factory: str = "vgg11"
-    """A factory of reconfig.zoo."""
+    network: str = "zoo:vgg11"
+    """Its name, such as zoo:vgg11, timm:resnet10t or file.py:Net."""
     first: int = 128
     """The smallest batch."""
     largest: int = 2**15
@@ -86,15 +88,15 @@ def images(count: int) -> Split:
     return Split(pixels, torch.randint(CLASSES, (count,), generator=draws))
 
 
-def multiply_adds(factory: str) -> int:
+def multiply_adds(network: str) -> int:
     """Of one image's way forward."""
     split = images(2)
-    return plan_network(Network(factory), Dataset("random", CLASSES, split, split)).flops
+    return plan_network(Network(network), Dataset("random", CLASSES, split, split)).flops
 
 
 def at_batch(wanted: Limits, batch: int, operations: float, rate: float) -> dict[str, Any]:
     """Images a second, share of the card's rate, and memory at one batch."""
-    speed = Speed(factory=wanted.factory, batch=batch, attack_steps=wanted.attack_steps)
+    speed = Speed(network=wanted.network, batch=batch, attack_steps=wanted.attack_steps)
     gpu = torch.cuda.is_available() and wanted.compute.device != "cpu"
     gc.collect()  # a training before this one, and the pool of its graph
     if gpu:
@@ -114,7 +116,7 @@ def at_batch(wanted: Limits, batch: int, operations: float, rate: float) -> dict
 
 def longest(wanted: Limits, batch: int) -> list[dict[str, Any]]:
     """The kernels (on a CPU: operators) that take most of a step, with their share of it."""
-    speed = Speed(factory=wanted.factory, batch=batch, attack_steps=wanted.attack_steps)
+    speed = Speed(network=wanted.network, batch=batch, attack_steps=wanted.attack_steps)
     gpu = torch.cuda.is_available() and wanted.compute.device != "cpu"
     with TemporaryDirectory() as folder:
         step = harness(speed, wanted.compute, images(batch), Path(folder))
@@ -139,9 +141,9 @@ def main(wanted: Limits) -> None:
     wanted.out.mkdir(parents=True, exist_ok=True)
     computer = start(wanted.compute, wanted.out)
     rate = peak(computer.device, wanted.matrix)
-    operations = 2.0 * multiply_adds(wanted.factory) * (2 * wanted.attack_steps + 3)
+    operations = 2.0 * multiply_adds(wanted.network) * (2 * wanted.attack_steps + 3)
     found: dict[str, Any] = {
-        "factory": wanted.factory,
+        "network": wanted.network,
         "compute": vars(wanted.compute),
         "torch": torch.__version__,
         "hardware": computer.hardware(),
@@ -170,7 +172,7 @@ def write(out: Path, found: dict[str, Any]) -> None:
     hardware, compute = found["hardware"], found["compute"]
     chosen = ", ".join(f"{name} {value}" for name, value in compute.items() if value not in (False, "auto"))
     lines = [
-        f"{found['factory']}, SAT, {chosen}, {hardware['gpu'] or hardware['cpu']}, torch {found['torch']};"
+        f"{found['network']}, SAT, {chosen}, {hardware['gpu'] or hardware['cpu']}, torch {found['torch']};"
         f" a bf16 matrix product reaches {found['bf16_product_tflops']:.1f} TFLOP/s,"
         f" a step needs {found['gflop_per_image']:.2f} GFLOP for an image",
         "",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from benchmarks.gpu import subjects
 from reconfig.harness.attacks.engine import frozen
 from reconfig.harness.attacks.gradient import perturb
-from reconfig.harness.data.dataset import Split
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Attack, Threat
 from reconfig.harness.training.methods import METHODS
 

@@ -10,11 +10,13 @@ import torch
 from torch import nn
 
 from benchmarks.train_speed import Timed
-from reconfig.harness.data.dataset import Dataset, Split
+from reconfig.harness.data.dataset import Dataset
 from reconfig.harness.data.division import hold_out
-from reconfig.harness.experiment import Attack, Data, Evaluate, Network, Setting, Train
+from reconfig.harness.data.split import Split
+from reconfig.harness.experiment import Attack, Data, Evaluate, Setting, Train
 from reconfig.harness.jobs.network import build_network, plan_network
 from reconfig.harness.machine.machine import Machine
+from reconfig.harness.network import Network
 from reconfig.harness.training.training import Training
 
 SHORT = Setting(
@@ -25,9 +27,9 @@ SHORT = Setting(
 """Adversarial training in a moment, on any images."""
 
 
-def network(dataset: Dataset, gamma: float, factory: str = "vgg11") -> nn.Module:
-    """The network of ``factory`` at ``gamma`` of its widths, always with the same weights, on the CPU."""
-    wanted = Network(factory, "10-10-10", gamma) if gamma != 1 else Network(factory)
+def network(dataset: Dataset, gamma: float, name: str = "zoo:vgg11") -> nn.Module:
+    """The network called ``name`` at ``gamma`` of its widths, always with the same weights, on the CPU."""
+    wanted = Network(name, "10-10-10", gamma) if gamma != 1 else Network(name)
     return build_network(wanted, plan_network(wanted, dataset), dataset.classes, 0)
 
 

@@ -3,8 +3,8 @@
     from reconfig.harness import Data, Experiment, Network, Train, run
 
     experiment = Experiment(
-        original=Network("vgg11"),
-        variant=Network("vgg11", rule="10-10-4"),
+        original=Network("zoo:vgg11"),
+        variant=Network("zoo:vgg11", rule="10-10-4"),
         data=Data("digits"),
         train=Train(epochs=1),
     )
@@ -21,6 +21,7 @@ attacks                      one projected-gradient engine for every attack; Aut
 machine                      devices and processes, by way of accelerate
 data                         images from disk to one tensor on the device
 experiment, sweep, options   the schema: experiments and sweeps as values, and how to run them; also fields and paper
+network, building            a network by its name, and built for images
 files, randomness, verdicts  what every room may use; also records (JSON), checkpoints (runs read back), command
 
 Importing it imports no torch: a public name brings its module when it is first used. The names are those of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 from torch import nn
 
 import reconfig
-import reconfig.zoo
 from reconfig.harness import files, records
+from reconfig.harness.building import build
 from reconfig.harness.experiment import Setting
 from reconfig.harness.files import CheckpointError
+from reconfig.harness.source_code import code_of
 
 
 def find(path: Path) -> list[Path]:
@@ -37,14 +39,18 @@ def load_network(path: Path, classes: int) -> nn.Module:
     ``config.json`` and ``plan.json`` are looked for in the folders above the checkpoint.
 
     Raises:
-        CheckpointError: If the checkpoint is damaged, lies in no run, or is of another network or number of classes.
+        CheckpointError: If the checkpoint is damaged, lies in no run, or is of another network or number of classes;
+            or if the file that the network comes from has changed since.
+        NetworkError: If the network cannot be built any more.
     """
     saved = files.load_checkpoint(path)
     plan_file = _above(path, "plan.json")
-    name = read_config(path)[plan_file.parent.name]["factory"]
+    name = read_model(path)
+    original = build(name, classes)
+    check_code({name: code_of(name)}, read_config(path).get("code", {}), _above(path, "config.json"))
     try:
         plan = reconfig.Plan.from_json(plan_file.read_text(encoding="utf-8"))
-        model = plan.apply(getattr(reconfig.zoo, name)(num_classes=classes))
+        model = plan.apply(original)
         model.load_state_dict(saved["model"])
     except (reconfig.PlanError, KeyError, RuntimeError) as error:
         raise CheckpointError(
@@ -81,6 +87,36 @@ def read_setting(config: dict[str, Any]) -> Setting:
         return records.read(Setting, {field.name: config[field.name] for field in fields(Setting)})
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"config.json is not of this version: {files.reason(error)}") from error
+
+
+def read_model(path: Path) -> str:
+    """The name of the network of the checkpoint at ``path``, from the config.json of its run.
+
+    Raises:
+        CheckpointError: If it lies in no run, or config.json is not of this version.
+    """
+    role = _above(path, "plan.json").parent.name
+    try:
+        return read_config(path)[role]["model"]
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"config.json of {path} is not of this version: it does not say what {role} is"
+        ) from error
+
+
+def check_code(now: Mapping[str, str | None], before: Mapping[str, str], config: Path) -> None:
+    """See that networks of one's own are made of the same files ``now`` as ``before``, which ``config`` says.
+
+    Raises:
+        CheckpointError: If the code of one has changed.
+    """
+    for model, digest in now.items():
+        was = before.get(model, digest)
+        if was != digest:
+            raise CheckpointError(
+                f"the code of {model} is not what it was when {config.parent} was begun (its digest was {was} and is"
+                f" now {digest}); nothing was changed. Put the old code back, or begin another run with another --out"
+            )
 
 
 def _above(path: Path, name: str) -> Path:

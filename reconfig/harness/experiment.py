@@ -7,40 +7,15 @@ defaults are the recipe of Huang et al. (2021, section 3) for standard adversari
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from typing import Annotated, Literal
 
 import tyro
 
 from reconfig.harness.fields import Ratio, at_least, positive
+from reconfig.harness.network import Budget, Network
 from reconfig.harness.paper import PaperRow
-
-
-@dataclass(frozen=True)
-class Network:
-    """A factory of reconfig.zoo, and what to make of its network."""
-
-    factory: str
-    """Name of the factory, such as vgg11."""
-    rule: str | None = None
-    """Stage rule given to reconfig.plan, such as 10-10-4; None leaves the network as the factory made it."""
-    gamma: float = 1.0
-    """Factor on every width."""
-    budget: Literal["params", "flops"] | int | tuple[Literal["params", "flops"], int] | None = None
-    """Solve gamma so that the parameters or FLOPs stay at the factory's, or at a number: 5000000 for parameters,
-    flops 300000000 for multiply-adds."""
-
-    @property
-    def name(self) -> str:
-        """The network in one line, as tables show it."""
-        parts = [self.factory]
-        if self.rule is not None:
-            parts.append(self.rule)
-            parts.extend([f"γ={self.gamma:g}"] if self.gamma != 1 else [])
-            budget = f"{self.budget[1]:,} {self.budget[0]}" if isinstance(self.budget, tuple) else self.budget
-            parts.extend([f"budget={budget}"] if budget is not None else [])
-        return " ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -48,13 +23,20 @@ class Data:
     """Images and how they are varied."""
 
     path: Annotated[str | None, tyro.conf.arg(aliases=["--data"])] = None
-    """A folder (Hugging Face parquet, cifar-10-batches-py, or train/ and test/ class folders) or the word
-    digits. Without it the environment variable RECONFIG_DATA counts."""
+    """cifar10, cifar100 or svhn, which are downloaded once for all runs; a folder (Hugging Face parquet,
+    cifar-10-batches-py, cifar-100-python, SVHN's .mat files, or train/ and test/ class folders); or digits, which come
+    with scikit-learn. Without it the environment variable RECONFIG_DATA counts, and without that it is cifar10."""
     extra: str | None = None
     """A file of more training images with (pseudo-)labels: parquet, npz (image [N, H, W, 3], label [N]), or the
     public 500K pickle (data, extrapolated_targets). A part of every batch is then drawn from it."""
     extra_part: Ratio = Fraction(1, 2)
     """The part of every batch that comes from the extra images."""
+    size: int | None = None
+    """Pixels of a side that folders of images are seen at: the shorter side is resized to 8/7 of it, and the middle is
+    cut out. Without it all images have to have one size already."""
+    keep: Literal["auto", "memory", "disk"] = "auto"
+    """Where images of a given size are kept: in memory, as all others are, or in their files, from which threads decode
+    them when they are wanted. auto takes memory where half of what is free holds them."""
     train_limit: int | None = None
     """Use only the first so many training images."""
     test_limit: int | None = None
@@ -69,7 +51,7 @@ class Data:
     """Turn by up to so many degrees at random, after cropping and mirroring; 0 for none."""
 
     def __post_init__(self) -> None:
-        for name in ("train_limit", "test_limit"):
+        for name in ("train_limit", "test_limit", "size"):
             if getattr(self, name) is not None:
                 at_least(f"data.{name}", getattr(self, name), 1)
         if not 0 < self.extra_part < 1:
@@ -333,3 +315,29 @@ class Experiment(Setting):
     def networks(self) -> dict[str, Network]:
         """The networks by their role, which is also the name of their folder."""
         return {"original": self.original, "variant": self.variant}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnyNetwork(Setting):
+    """A network of any kind against itself by a rule."""
+
+    original: str
+    """The network: zoo:vgg11, timm:resnet10t, torchvision:resnet18, package.module:Factory or file.py:Net, with
+    arguments as in 'zoo:wrn?depth=28&widen=4'. It is built for the classes of the data."""
+    rule: str = "10-10-4"
+    """Stage rule of the variant."""
+    gamma: float = 1.0
+    """Factor on every width of the variant."""
+    budget: Budget = None
+    """Solve gamma so that the variant has the original's parameters or FLOPs, or a number of them: 5000000 for
+    parameters, flops 300000000 for multiply-adds."""
+
+    def experiment(self) -> Experiment:
+        """The two networks under this setting.
+
+        Raises:
+            NetworkError: The name of the network does not parse.
+        """
+        setting = {each.name: getattr(self, each.name) for each in fields(Setting)}
+        variant = Network(self.original, self.rule, self.gamma, self.budget)
+        return Experiment(original=Network(self.original), variant=variant, **setting)

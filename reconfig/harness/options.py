@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from reconfig.harness.experiment import Compute, Evaluate, Measured
+from reconfig.harness.experiment import Compute, Evaluate, Measured, Threat
 
 SAVE_EVERY = 120.0
 """Seconds of work that a kill may cost, by default; a checkpoint of a large network takes about one to write."""
@@ -92,6 +92,59 @@ class AttackOptions:
             batch=run.batch if self.batch is None else self.batch,
             aa_shard=run.aa_shard if self.shard is None else self.shard,
         )
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """A model that was trained elsewhere, and how to measure it."""
+
+    network: str
+    """Its name: file.py:Net, package.module:Factory, timm:resnet18, torchvision:resnet18 or zoo:vgg11, with arguments
+    as in 'file.py:Net?width=8'. It is built for the classes of the data, and takes images in [0, 1]."""
+    weights: Path | None = None
+    """Its weights: a safetensors file (with a plan of reconfig's, or without), or what torch.save wrote of a state
+    dict, perhaps inside a checkpoint. Without it the network is as its factory makes it, as with
+    timm:NAME?pretrained=True."""
+    data: str | None = None
+    """The images, as for run.py; its test images are attacked."""
+    mean: tuple[float, ...] | None = None
+    """What it was trained to have subtracted from images in [0, 1], a number a channel. It becomes part of the
+    network."""
+    std: tuple[float, ...] | None = None
+    """What they were divided by then."""
+    threat: Threat = field(default_factory=Threat)
+    """How far an attack may move an image."""
+    attacks: tuple[Measured, ...] = ("fgsm", "pgd20", "cw", "gama100", "aa")
+    """What to measure, beside the clean accuracy."""
+    images: int | None = 1000
+    """Only the first so many test images."""
+    batch: int = 500
+    """Images attacked at once."""
+    shard: int = 500
+    """Images after which AutoAttack begins anew."""
+    seed: int = 0
+    """Seed of the attacks."""
+    out: Path = Path("runs/attack")
+    """Folder for what is found. AutoAttack goes on with what it finds there of the same model."""
+    compute: Compute = field(default_factory=Compute)
+    """Where, and how numbers are rounded."""
+
+    def __post_init__(self) -> None:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError(
+                "mean and std go together: give both, as in --mean 0.485 0.456 0.406 --std 0.229 0.224 0.225"
+            )
+        if self.std is not None and min(self.std) <= 0:
+            raise ValueError(f"std is what images are divided by, so above 0, not {self.std}")
+        if {"transfer"} & {*self.attacks}:
+            raise ValueError(
+                "attacks has transfer, which makes its images on a run's checkpoint: attack.py RUN has that"
+            )
+        self.evaluate()  # what it refuses is refused here
+
+    def evaluate(self) -> Evaluate:
+        """How to measure."""
+        return Evaluate(attacks=self.attacks, batch=self.batch, aa_shard=self.shard, aa_images=self.images)
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,14 @@ Like ``experiment``, nothing here imports torch. A sweep makes its ``Configurati
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
-from reconfig.harness.experiment import Evaluate, Network, Setting
+from reconfig.harness.experiment import Evaluate, Setting
+from reconfig.harness.network import Network
 from reconfig.harness.paper import Reported
 
 
@@ -26,8 +29,8 @@ class Configuration:
 
     @property
     def folder(self) -> str:
-        """The name as that of a folder."""
-        return self.name.replace(" ", "_").replace("γ", "gamma")
+        """The name as that of a folder, on every system."""
+        return re.sub(r"[^\w.+=,-]", "_", self.name.replace("γ", "gamma"), flags=re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +65,9 @@ class Compare(Sweep):
     title = "Comparison"
     figure = "ranking"
 
-    variants: tuple[str, ...] = ("wrn34_10", "wrn34_10 10-10-4")
-    """Each a factory of reconfig.zoo, perhaps a rule, perhaps gamma=NUMBER: "wrn34_10 d7-9-3 w10-10-4 gamma=0.5"."""
+    variants: tuple[str, ...] = ("zoo:wrn34_10", "zoo:wrn34_10 10-10-4")
+    """Each the name of a network, perhaps a rule, perhaps gamma=NUMBER: "zoo:wrn34_10 d7-9-3 w10-10-4 gamma=0.5". A
+    file whose path has spaces stands in quotes of its own."""
     budget: Literal["params", "flops", "none"] = "params"
     """What the others are scaled to have as much of as the first; none takes them as they are."""
 
@@ -85,15 +89,18 @@ class Compare(Sweep):
 
 
 def read_variant(text: str) -> Network:
-    """The network that ``text`` writes: a factory, a rule, and gamma=NUMBER, of which only the first has to be there.
+    """The network that ``text`` writes: its name, a rule, and gamma=NUMBER, of which only the first has to be there.
 
     Raises:
-        ValueError: If there is no factory, or gamma is no number.
+        ValueError: If there is no name or it does not parse, or gamma is no number.
     """
-    factory, *words = text.split() or [""]
-    if not factory:
-        raise ValueError('a variant is a factory and perhaps a rule, such as "wrn34_10 10-10-4"; this one is empty')
-    network = Network(factory)
+    try:
+        model, *words = shlex.split(text) or [""]
+    except ValueError as error:  # a quotation mark too few
+        raise ValueError(f"variant {text!r} cannot be read: {error}") from error
+    if not model:
+        raise ValueError('a variant is a network and perhaps a rule, such as "zoo:wrn34_10 10-10-4"; this one is empty')
+    network = Network(model)
     rule = [word for word in words if not word.startswith("gamma=")]
     for word in words:
         if word.startswith("gamma="):

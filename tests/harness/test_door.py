@@ -20,7 +20,8 @@ from reconfig.harness.attacks.gradient import AttackError
 SCRIPT = """
 from reconfig.harness import *
 experiment = Experiment(
-    original=Network("vgg11", rule="10-10-10", gamma=0.04), variant=Network("vgg11", rule="10-10-4", gamma=0.04),
+    original=Network("zoo:vgg11", rule="10-10-10", gamma=0.04),
+    variant=Network("zoo:vgg11", rule="10-10-4", gamma=0.04),
     data=Data("digits", train_limit=80, test_limit=20, hold_out=16), train=Train(epochs=1, batch=16),
     evaluate=Evaluate(attacks=("fgsm",)), compute=Compute(device="cpu"),
 )

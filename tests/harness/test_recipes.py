@@ -10,7 +10,7 @@ import tyro
 
 import recipes
 import reconfig
-from reconfig import zoo
+from reconfig.harness.building import build
 from reconfig.harness.experiment import (
     TRAINING,
     Attack,
@@ -93,7 +93,7 @@ def test_networks_have_the_size_that_the_paper_prints(name: str) -> None:
     assert experiment.paper is not None
     for network, row in zip(experiment.networks.values(), experiment.paper, strict=True):
         with torch.device("meta"):
-            model = getattr(zoo, network.factory)(num_classes=PAPER[name][1])
+            model = build(network.model, PAPER[name][1])
         plan = reconfig.plan(model, network.rule or "10-10-10", gamma=network.gamma)
         assert round(plan.params / 1e6, 2) == row.params_m
 
@@ -133,10 +133,10 @@ def test_variants_derive_by_replace() -> None:
 @pytest.mark.parametrize(
     ("network", "name"),
     [
-        (Network("vgg11"), "vgg11"),
-        (Network("vgg11", "10-10-4"), "vgg11 10-10-4"),
-        (Network("wrn34_10", "10-10-4", gamma=2), "wrn34_10 10-10-4 γ=2"),
-        (Network("wrn34_10", "10-10-4", budget="params"), "wrn34_10 10-10-4 budget=params"),
+        (Network("zoo:vgg11"), "zoo:vgg11"),
+        (Network("zoo:vgg11", "10-10-4"), "zoo:vgg11 10-10-4"),
+        (Network("zoo:wrn34_10", "10-10-4", gamma=2), "zoo:wrn34_10 10-10-4 γ=2"),
+        (Network("zoo:wrn34_10", "10-10-4", budget="params"), "zoo:wrn34_10 10-10-4 budget=params"),
     ],
 )
 def test_a_network_has_a_name_for_tables(network: Network, name: str) -> None:
@@ -175,11 +175,11 @@ def test_values_that_make_no_sense_are_refused(make: object, message: str) -> No
 @pytest.mark.parametrize(
     ("flags", "budget", "name"),
     [
-        (["params"], "params", "vgg11 10-10-4 budget=params"),
-        (["5000000"], 5_000_000, "vgg11 10-10-4 budget=5000000"),
-        (["flops", "300000000"], ("flops", 300_000_000), "vgg11 10-10-4 budget=300,000,000 flops"),
+        (["params"], "params", "zoo:vgg11 10-10-4 budget=params"),
+        (["5000000"], 5_000_000, "zoo:vgg11 10-10-4 budget=5000000"),
+        (["flops", "300000000"], ("flops", 300_000_000), "zoo:vgg11 10-10-4 budget=300,000,000 flops"),
     ],
 )
 def test_a_budget_is_written_in_words_or_as_a_number(flags: list[str], budget: object, name: str) -> None:
-    network = tyro.cli(Network, args=["--factory", "vgg11", "--rule", "10-10-4", "--budget", *flags])
+    network = tyro.cli(Network, args=["--model", "zoo:vgg11", "--rule", "10-10-4", "--budget", *flags])
     assert (network.budget, network.name) == (budget, name)

@@ -16,6 +16,7 @@ from reconfig.harness.attacks.engine import Step, climb, frozen
 from reconfig.harness.attacks.losses import Loss, batch_margin, cross_entropy, guided_margin, margin
 from reconfig.harness.experiment import Attack, Threat
 from reconfig.harness.randomness import generator
+from reconfig.harness.watching import Passes
 
 FGSM = Attack(steps=1, step=Fraction(1), random_start=False)
 """One step of the full radius from the image itself (Goodfellow et al., 2015)."""
@@ -33,6 +34,8 @@ class Adversary:
 
     craft: Callable[..., Tensor]
     """craft(model, images, labels, threat, start=offsets) -> adversarial images."""
+    passes: Passes
+    """What crafting takes."""
     start: Callable[[Tensor, Threat, torch.Generator], Tensor] | None = None
     """(images, threat, generator) -> the first offsets; None begins at the images themselves."""
     together: bool = False
@@ -78,12 +81,12 @@ def _gama_steps(clean: Tensor, steps: int) -> Iterator[Step]:
 
 
 ATTACKS: dict[str, Adversary] = {
-    "fgsm": Adversary(partial(perturb, attack=FGSM)),
-    "fgsm-random": Adversary(partial(perturb, attack=FGSM), random_start),
-    "pgd20": Adversary(partial(perturb, attack=PGD20), random_start),
-    "cw": Adversary(partial(perturb, attack=PGD20, loss=margin), random_start),
-    "cw-batch": Adversary(partial(perturb, attack=PGD20, loss=batch_margin), random_start, together=True),
-    "gama100": Adversary(gama, corner_start),
+    "fgsm": Adversary(partial(perturb, attack=FGSM), Passes(1)),
+    "fgsm-random": Adversary(partial(perturb, attack=FGSM), Passes(1), random_start),
+    "pgd20": Adversary(partial(perturb, attack=PGD20), Passes(20), random_start),
+    "cw": Adversary(partial(perturb, attack=PGD20, loss=margin), Passes(20), random_start),
+    "cw-batch": Adversary(partial(perturb, attack=PGD20, loss=batch_margin), Passes(20), random_start, together=True),
+    "gama100": Adversary(gama, Passes(100, 1), corner_start),
 }
 """The gradient attacks of the paper's section 5, by the name that recipes and tables use.
 

@@ -1,24 +1,27 @@
-"""A data set as two tensors.
+"""A data set, in memory where that holds it.
 
-The images stay as uint8 on the device (50,000 of 32x32 are 150 MB), so there are no loader processes and no
-copies to wait for.
+The images stay as uint8 on the device (50,000 of 32x32 are 150 MB), so there are no loaders and no copies to wait for.
+Folders of larger ones, which the memory that is free does not hold, stay in their files: see ``on_disk``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
+from reconfig.harness.data.download import NAMES, fetch
 from reconfig.harness.data.extra import read_extra
 from reconfig.harness.data.images import Arrays
-from reconfig.harness.data.layouts import LAYOUTS
+from reconfig.harness.data.layouts import FOLDERS, LAYOUTS, list_folders
+from reconfig.harness.data.on_disk import Files, OnDisk, fits
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Data
 from reconfig.harness.files import DataError
 
@@ -26,29 +29,7 @@ ENVIRONMENT = "RECONFIG_DATA"
 _HELP = """\
 Get CIFAR-10 with
   python -c "from torchvision.datasets import CIFAR10; CIFAR10('data', download=True)"
-and give --data data, or try --data digits, which comes with scikit-learn"""
-
-
-@dataclass(frozen=True)
-class Split:
-    """Images [N, C, H, W] as uint8 and their labels [N] as int64, on one device."""
-
-    images: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, rows: Tensor | slice) -> Split:
-        return Split(self.images[rows], self.labels[rows])
-
-    def joined(self, other: Split) -> Split:
-        """The images of both, one after the other."""
-        return Split(torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels]))
-
-    def to(self, device: torch.device) -> Split:
-        """The same split on another device."""
-        return Split(self.images.to(device), self.labels.to(device))
+on a machine with a network and give --data data, or try --data digits, which comes with scikit-learn"""
 
 
 @dataclass(frozen=True)
@@ -62,17 +43,23 @@ class Dataset:
     test: Split
     extra: Split | None = None
     """More training images, with labels that may be a network's answers."""
+    files: tuple[Files, ...] = ()
+    """Of folders of images that were given a size: the files to train and to test on."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image."""
-        _, channels, height, width = self.train.images.shape
-        return channels, height, width
+        return self.train.shape
 
     def fingerprint(self) -> str:
-        """A digest of every pixel and label to train and test on, in order, wherever they lie. Not of the extra images:
-        who attacks a network later does not need them.
+        """A digest of every pixel and label to train and test on, in order, wherever they lie.
+
+        Of folders that were given a size, it is one of their files' names and sizes, in memory or not. The extra images
+        have no part in it: who attacks a network later does not need them.
         """
+        if self.files:
+            names = "".join(name for each in self.files for name in each.names())
+            return hashlib.sha256(f"{self.shape} {names}".encode()).hexdigest()[:16]
         return self._digest(self.train, self.test)
 
     def extra_fingerprint(self) -> str | None:
@@ -88,37 +75,56 @@ class Dataset:
 
 
 def load_dataset(data: Data) -> Dataset:
-    """The data set at ``data.path``, else at the environment variable RECONFIG_DATA.
+    """The data set at ``data.path``, else at the environment variable RECONFIG_DATA, else CIFAR-10.
 
-    The path is a folder in one of ``layouts.LAYOUTS``, or the word digits (scikit-learn's 1,797 scans, enlarged from
-    8x8 to 32x32). Limits keep the first so many images. ``data.extra`` is a file that ``extra.read_extra`` knows.
+    The path is a folder in one of ``layouts.LAYOUTS``, or a word: one of ``download.NAMES``, or digits (scikit-learn's
+    1,797 scans, enlarged from 8x8 to 32x32). Limits keep the first so many images. ``data.extra`` is a
+    file that ``extra.read_extra`` knows.
 
     Raises:
         DataError: If there is nothing, or what is there is empty, damaged or of the wrong shape; the
             message names it.
     """
-    dataset = _load(data.path, data.train_limit, data.test_limit)
+    dataset = _load(data)
     return dataset if data.extra is None else with_extra(dataset, data.extra)
 
 
-def _load(path: str | None, train_limit: int | None, test_limit: int | None) -> Dataset:
-    path = path or os.environ.get(ENVIRONMENT)
-    if not path:
-        raise DataError(f"no data: neither --data nor the environment variable {ENVIRONMENT} is set.\n{_HELP}")
+def _load(data: Data) -> Dataset:
+    path, limits = data.path or os.environ.get(ENVIRONMENT) or "", {"train": data.train_limit, "test": data.test_limit}
     if path == "digits":
-        return _checked("digits (scikit-learn, 8x8 scaled to 32x32)", *_digits(train_limit, test_limit))
-    folder = Path(path).expanduser()
+        train, test = _digits(data.train_limit, data.test_limit)
+        return _checked("digits (scikit-learn, 8x8 scaled to 32x32)", _tensors(train), _tensors(test))
+    folder = _fetched(path) if path in ("", *NAMES) else Path(path).expanduser()
     if not folder.is_dir():
         kind = "is a file, not a folder" if folder.exists() else "does not exist"
         raise DataError(f"the data folder {folder} {kind}.\n{_HELP}")
     for layout in LAYOUTS:
         found = layout.find(folder)
         if found is not None:
-            train = layout.read(found, "train", train_limit)
-            test = layout.read(found, "test", test_limit)
-            return _checked(f"{folder.resolve().name} ({layout.name})", train, test)
+            name = f"{folder.resolve().name} ({layout.name})"
+            if data.size is None:
+                return _checked(name, *(_tensors(layout.read(found, split, limit)) for split, limit in limits.items()))
+            if layout.name != FOLDERS:
+                raise DataError(f"data.size is for folders of images, and those of {name} have a size; leave it out")
+            files = [Files.of(list_folders(found, split, limit), data.size) for split, limit in limits.items()]
+            return replace(_checked(name, *_kept(files, data.keep)), files=tuple(files))
     looked = "; ".join(f"{layout.sign} ({layout.name})" for layout in LAYOUTS)
     raise DataError(f"{folder} holds no known data set. Looked for: {looked}.\n{_HELP}")
+
+
+def _kept(files: Sequence[Files], keep: str) -> list[Split]:
+    """Files in memory, or where they are."""
+    in_memory = fits(files) if keep == "auto" else keep == "memory"
+    return [_tensors(each.decoded()) if in_memory else OnDisk(each) for each in files]
+
+
+def _fetched(name: str) -> Path:
+    """The folder of a data set that is downloaded; without a name it is CIFAR-10."""
+    try:
+        return fetch(name or NAMES[0])
+    except DataError as error:
+        unset = f"no data: neither --data nor the environment variable {ENVIRONMENT} is set.\n" if not name else ""
+        raise DataError(f"{unset}{error}.\n{_HELP}") from error
 
 
 def with_extra(dataset: Dataset, path: str) -> Dataset:
@@ -152,16 +158,15 @@ def _digits(train_limit: int | None, test_limit: int | None) -> tuple[Arrays, Ar
     return Arrays(images[train], labels[train]), Arrays(images[test], labels[test])
 
 
-def _checked(name: str, train: Arrays, test: Arrays) -> Dataset:
-    """The arrays as a data set, if they are one."""
-    for split, arrays in (("train", train), ("test", test)):
-        if len(arrays.labels) == 0:
-            raise DataError(f"{name}: the {split} split is empty")
-        if arrays.labels.min() < 0:
-            least = arrays.labels.min()
-            raise DataError(f"{name}: the {split} split has the label {least}; classes count from 0")
-    if train.images.shape[1:] != test.images.shape[1:]:
-        sizes = [f"{arrays.images.shape[3]}x{arrays.images.shape[2]}" for arrays in (train, test)]
+def _checked(name: str, train: Split, test: Split) -> Dataset:
+    """The splits as a data set, if they are one."""
+    for use, split in (("train", train), ("test", test)):
+        if len(split) == 0:
+            raise DataError(f"{name}: the {use} split is empty")
+        if split.labels.min() < 0:
+            raise DataError(f"{name}: the {use} split has the label {split.labels.min()}; classes count from 0")
+    if train.shape != test.shape:
+        sizes = [f"{split.shape[2]}x{split.shape[1]}" for split in (train, test)]
         raise DataError(f"{name}: training images have {sizes[0]} pixels and test images {sizes[1]}")
     classes = int(train.labels.max()) + 1
     if classes < 2:
@@ -171,7 +176,7 @@ def _checked(name: str, train: Arrays, test: Arrays) -> Dataset:
             f"{name}: the test split has the label {test.labels.max()},"
             f" but the training images read have only 0 to {classes - 1}"
         )
-    return Dataset(name, classes, train=_tensors(train), test=_tensors(test))
+    return Dataset(name, classes, train=train, test=test)
 
 
 def _tensors(arrays: Arrays) -> Split:

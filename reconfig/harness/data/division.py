@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from reconfig.harness.data.dataset import Dataset, Split
+from reconfig.harness.data.dataset import Dataset
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Setting
 from reconfig.harness.files import DataError
 from reconfig.harness.randomness import generator

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,11 +56,13 @@ def _column(path: Path, names: list[str], wanted: tuple[str, ...]) -> str:
     return found
 
 
-def decode(name: str, source: bytes | Path) -> NDArray[np.uint8]:
-    """An encoded image as uint8 [3, H, W]."""
+def decode(
+    name: str, source: bytes | Path, change: Callable[[Image.Image], Image.Image] = lambda image: image
+) -> NDArray[np.uint8]:
+    """An encoded image, changed, as uint8 [3, H, W]."""
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+            return np.asarray(change(image).convert("RGB")).transpose(2, 0, 1)
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
         raise DataError(f"{name} is no readable image: {reason(error)}") from error
 
@@ -73,7 +75,8 @@ def stack(rows: Iterable[tuple[str, NDArray[np.uint8], int]]) -> Arrays:
         if images and image.shape != images[0].shape:
             raise DataError(
                 f"{name} is {image.shape[2]}x{image.shape[1]} pixels and the images before it are"
-                f" {images[0].shape[2]}x{images[0].shape[1]}; all must have one size"
+                f" {images[0].shape[2]}x{images[0].shape[1]}; all must have one size,"
+                " which --data.size gives to folders of images"
             )
         images.append(image)
         labels.append(label)

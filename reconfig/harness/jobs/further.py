@@ -9,11 +9,12 @@ from pathlib import Path
 from torch import nn
 
 from reconfig.harness import checkpoints
-from reconfig.harness.data.dataset import Split
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Measured, Setting
 from reconfig.harness.jobs.outcome import CHECKPOINTS, Outcome, enter
 from reconfig.harness.machine.machine import Machine
 from reconfig.harness.measuring.scores import computations, read_verdicts, scores
+from reconfig.harness.watching import Watch
 
 _LIMITED = ("aa", "preview")
 """What ``evaluate.aa_images`` limits."""
@@ -58,6 +59,7 @@ def measure_further(
     test: Split,
     setting: Setting,
     measures: Sequence[Measured],
+    watch: Watch | None = None,
 ) -> dict[str, float]:
     """Take ``measures`` of a checkpoint, and enter them in the outcome of the finished job in ``folder``.
 
@@ -66,7 +68,7 @@ def measure_further(
     """
     model = load_finished(computer, folder, checkpoint, classes)
     asked = replace(setting, evaluate=replace(setting.evaluate, attacks=tuple(measures)))
-    found = scores(computer, model, test, asked, folder / checkpoint)
+    found = scores(computer, model, test, asked, folder / checkpoint, watch)
     values: dict[str, float] = {name: found[name] for name in measures}
     if computer.main:
         enter(folder, checkpoint, values, computations(computer, asked, measures))

@@ -13,16 +13,20 @@ from torch import nn
 
 import reconfig
 from reconfig.harness import files
-from reconfig.harness.data.dataset import Dataset, Split
+from reconfig.harness.data.dataset import Dataset
 from reconfig.harness.data.division import Division, divide
-from reconfig.harness.experiment import Network, Setting
+from reconfig.harness.data.split import Split
+from reconfig.harness.experiment import Setting
 from reconfig.harness.jobs.further import load_finished, measure_further, missing
+from reconfig.harness.jobs.measuring_progress import MeasuringProgress
 from reconfig.harness.jobs.network import build_network, plan_network
+from reconfig.harness.jobs.note import Note
 from reconfig.harness.jobs.outcome import CHECKPOINTS, Outcome, read_outcome, write_outcome
 from reconfig.harness.jobs.progress import TrainingProgress
 from reconfig.harness.machine.machine import Machine
 from reconfig.harness.measuring import examples
 from reconfig.harness.measuring.scores import computations, scores
+from reconfig.harness.network import Network
 from reconfig.harness.training.state import State
 from reconfig.harness.training.training import Training
 
@@ -111,14 +115,15 @@ def _measure_missing(job: Job, finished: Outcome, dataset: Dataset, computer: Ma
     for checkpoint, measures in wanted.items():
         console.print(f"{job.name}  measuring the {checkpoint} checkpoint further: {', '.join(measures)}")
         computer.begin_network()
-        measure_further(computer, job.folder, checkpoint, dataset.classes, test, job.setting, measures)
+        with MeasuringProgress(console, job.name, Note(job.folder, computer.main)) as progress:
+            measure_further(computer, job.folder, checkpoint, dataset.classes, test, job.setting, measures, progress)
     return read_outcome(job.folder) if wanted else finished
 
 
 def _train(
     job: Job, model: nn.Module, images: Division, computer: Machine, console: Console, save_every: float
 ) -> State:
-    with TrainingProgress(console, job.name, job.setting) as progress:
+    with TrainingProgress(console, job.name, job.setting, Note(job.folder, computer.main)) as progress:
         state = Training(
             computer,
             job.setting,
@@ -155,7 +160,8 @@ def _measure(
             continue
         console.print(f"{job.name}  measuring the {name} checkpoint (epoch {epoch})")
         model = load_finished(computer, job.folder, name, classes)
-        by_epoch[epoch] = scores(computer, model, test, job.setting, job.folder / name)
+        with MeasuringProgress(console, job.name, Note(job.folder, computer.main)) as progress:
+            by_epoch[epoch] = scores(computer, model, test, job.setting, job.folder / name, progress)
     shown = examples.make(computer, model, test, job.setting)
     if computer.main:
         examples.save(job.folder / examples.NAME, shown)

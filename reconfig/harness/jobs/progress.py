@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from reconfig.harness.experiment import Setting
+from reconfig.harness.jobs.note import Note
 
 _LIVE_SECONDS = 0.5
 """Between two looks at the loss on a terminal: each waits for the device."""
@@ -24,8 +25,8 @@ _SPEED_SECONDS = 600.0
 class TrainingProgress:
     """Shows the training of one network; a context manager. Nothing is shown where ``console`` is quiet."""
 
-    def __init__(self, console: Console, name: str, setting: Setting) -> None:
-        self.console, self.name = console, name
+    def __init__(self, console: Console, name: str, setting: Setting, note: Note) -> None:
+        self.console, self.name, self.note = console, name, note
         self.train, self.select = setting.train, setting.evaluate.select
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -48,11 +49,13 @@ class TrainingProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bar.stop()
+        self.note.clear()
 
     def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
         """A step was made. Looks at ``loss`` only now and then, because that waits for the device."""
         done = epoch + step / steps
         self.bar.update(self.task, completed=done)  # the first only begins the clock, however far an earlier run came
+        self.note.write(lambda: f"{self._epoch(epoch)}  step {step}/{steps}{self._left()}")
         now = time.monotonic()
         if now - self.shown < (_PLAIN_SECONDS if self.bar.disable else _LIVE_SECONDS):
             return

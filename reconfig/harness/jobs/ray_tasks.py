@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from types import ModuleType
@@ -78,6 +79,7 @@ def import_ray() -> ModuleType:
         import ray
     except ImportError as error:
         raise RayError("sweeps run on Ray, which is not installed: pip install 'robust-reconfig[sweep]'") from error
+    logging.getLogger("ray").setLevel(logging.ERROR)  # its notices are for those who run a cluster
     return ray
 
 

@@ -13,7 +13,7 @@ from reconfig.harness import files
 from reconfig.harness.attacks.balls import random_start
 from reconfig.harness.attacks.engine import frozen
 from reconfig.harness.attacks.gradient import ATTACKS
-from reconfig.harness.data.dataset import Split
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Setting
 from reconfig.harness.machine.machine import Machine
 from reconfig.harness.measuring.predictions import SELECTION

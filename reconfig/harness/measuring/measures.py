@@ -15,13 +15,14 @@ from reconfig.harness import checkpoints, files
 from reconfig.harness.attacks import autoattack
 from reconfig.harness.attacks.engine import frozen
 from reconfig.harness.attacks.gradient import ATTACKS, PGD20, Adversary
-from reconfig.harness.data.dataset import Split
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Setting
 from reconfig.harness.machine.computation import Computation
 from reconfig.harness.machine.machine import Machine
 from reconfig.harness.measuring import lipschitz
 from reconfig.harness.measuring.lipschitz_bound import lipschitz_bound
 from reconfig.harness.measuring.predictions import SELECTION, Batch, batches, predictions
+from reconfig.harness.watching import Passes, Watch, counted
 
 
 class Finding(NamedTuple):
@@ -43,6 +44,26 @@ class Subject:
     split: Split
     setting: Setting
     out: Path
+    watch: Watch | None = None
+
+    def begin(self, name: str, images: int | None = None) -> None:
+        """Tell the watch that a part of this measure begins: on all images, if not on so many."""
+        if self.watch is not None:
+            mine = share(self.machine, len(self.split) if images is None else images)
+            self.watch.part(name, mine, mine)
+
+
+def share(machine: Machine, images: int) -> int:
+    """How many of so many images are the main process's."""
+    return -(-images // machine.accelerator.num_processes)
+
+
+class Ahead(NamedTuple):
+    """A part of a measure that is to be taken: see ``watching.Part``."""
+
+    name: str
+    images: int
+    passes: Passes
 
 
 def as_asked(machine: Machine, setting: Setting) -> Computation:
@@ -64,6 +85,8 @@ class Measure:
     unit: str
     """% or nothing."""
     compute: Callable[[Subject], Finding]
+    ahead: Callable[[Subject], list[Ahead]]
+    """What has to be done, for all processes together."""
     computation: Callable[[Machine, Setting], Computation] = as_asked
     """How the network computes while it is measured."""
 
@@ -72,26 +95,39 @@ def _percentage(verdicts: Tensor) -> Finding:
     return Finding(100 * int(verdicts.sum()) / len(verdicts), verdicts)
 
 
-def _under(adversary: Adversary | None) -> Callable[[Subject], Finding]:
-    """The accuracy under an attack."""
+def _under(label: str, adversary: Adversary | None = None) -> Measure:
+    """The accuracy under an attack, or on the images as they are."""
 
     def compute(subject: Subject) -> Finding:
-        answers = predictions(subject.machine, subject.model, subject.split, subject.setting, adversary)
-        return _percentage(answers == subject.split.labels)
+        subject.begin(label)
+        machine, model, split, setting = subject.machine, subject.model, subject.split, subject.setting
+        return _percentage(predictions(machine, model, split, setting, adversary, watch=subject.watch) == split.labels)
 
-    return compute
+    attack = Passes() if adversary is None else adversary.passes
+    return Measure(label, "%", compute, _on_all(label, Passes(attack.gradients, attack.runs + 1)))
 
 
-def _autoattack(name: str, attacks: tuple[str, ...]) -> Callable[[Subject], Finding]:
+def _on_all(label: str, passes: Passes) -> Callable[[Subject], list[Ahead]]:
+    return lambda subject: [Ahead(label, len(subject.split), passes)]
+
+
+def _autoattack(name: str, label: str, attacks: tuple[str, ...]) -> Measure:
     """The accuracy under the attacks of AutoAttack, on as many images as the setting gives it."""
 
     def compute(subject: Subject) -> Finding:
-        part = subject.split[: subject.setting.evaluate.aa_images]
+        machine, part = subject.machine, subject.split[: subject.setting.evaluate.aa_images]
         return _percentage(
-            autoattack.attack(subject.machine, subject.model, part, subject.setting, attacks, subject.out / name)
+            autoattack.attack(machine, subject.model, part, subject.setting, attacks, subject.out / name, subject.watch)
         )
 
-    return compute
+    def ahead(subject: Subject) -> list[Ahead]:
+        images = len(subject.split[: subject.setting.evaluate.aa_images])
+        classes = autoattack.check_classes(subject.machine, subject.model, subject.split)
+        return [
+            Ahead(autoattack.part_name(attacks, each), images, autoattack.passes(each, classes)) for each in attacks
+        ]
+
+    return Measure(label, "%", compute, ahead, autoattack.computation)
 
 
 def _transfer(subject: Subject) -> Finding:
@@ -99,13 +135,15 @@ def _transfer(subject: Subject) -> Finding:
     machine, model, split = subject.machine, subject.model, subject.split
     path = Path(cast(str, subject.setting.evaluate.source))  # which Evaluate insists on
     with torch.no_grad(), frozen(model):
-        classes = model(machine.floats(split.images[:2])).shape[1]
+        classes = model(machine.floats(split[:2].images)).shape[1]
     source = machine.computing(machine.set_up(checkpoints.load_network(path, classes)), subject.computation)
-    answers = predictions(machine, model, split, subject.setting, ATTACKS[SELECTION], source)
+    subject.begin("transfer")
+    with counted(source, subject.watch):
+        answers = predictions(machine, model, split, subject.setting, ATTACKS[SELECTION], source, subject.watch)
     return _percentage(answers == split.labels)
 
 
-def _stability(from_label: bool) -> Callable[[Subject], Finding]:
+def _stability(label: str, from_label: bool) -> Measure:
     """The part of images whose prediction PGD-20 does not change, right or wrong (section 4.5).
 
     The paper's definition asks whether the prediction changes, so the attack leads away from it and can change a wrong
@@ -114,11 +152,13 @@ def _stability(from_label: bool) -> Callable[[Subject], Finding]:
 
     def compute(subject: Subject) -> Finding:
         machine, model, setting, split = subject.machine, subject.model, subject.setting, subject.split
+        subject.begin(label)
         clean = predictions(machine, model, split, setting)
-        attacked = split if from_label else Split(split.images, clean)
-        return _percentage(predictions(machine, model, attacked, setting, ATTACKS[SELECTION]) == clean)
+        attacked = split if from_label else split.labelled(clean)
+        answers = predictions(machine, model, attacked, setting, ATTACKS[SELECTION], watch=subject.watch)
+        return _percentage(answers == clean)
 
-    return compute
+    return Measure(label, "%", compute, _on_all(label, Passes(PGD20.steps, 2)))
 
 
 def _lipschitz(subject: Subject) -> Finding:
@@ -128,7 +168,7 @@ def _lipschitz(subject: Subject) -> Finding:
     for it is an attack for each block), and the logarithms of Theorem 2's upper bound.
     """
     machine, model, split, setting = subject.machine, subject.model, subject.split, subject.setting
-    example = machine.floats(split.images[:1])
+    example = machine.floats(split[:1].images)
     stages = reconfig.stages(model, example)
     names = lipschitz.functions(stages, model)
     adversary = ATTACKS[SELECTION]
@@ -150,7 +190,10 @@ def _lipschitz(subject: Subject) -> Finding:
         return dict(zip(names, (machine.total(sums) / len(part)).tolist(), strict=True))
 
     first = split[: setting.evaluate.batch]
-    empirical, steepest = mean(split, attacked, "evaluate"), mean(first, maximised, "steepest")
+    subject.begin("Lipschitz")
+    empirical = mean(split, attacked, "evaluate")
+    subject.begin("Lipschitz: steepest", len(first))
+    steepest = mean(first, maximised, "steepest")
     network, highest = empirical.pop(lipschitz.NETWORK), steepest.pop(lipschitz.NETWORK)
     if machine.main:
         bound = lipschitz_bound(model, example, stages)
@@ -172,21 +215,29 @@ def _lipschitz(subject: Subject) -> Finding:
     return Finding(network)
 
 
+def _lipschitz_ahead(subject: Subject) -> list[Ahead]:
+    stages = reconfig.stages(subject.model, subject.machine.floats(subject.split[:1].images))
+    blocks = len(lipschitz.functions(stages, subject.model))
+    first = len(subject.split[: subject.setting.evaluate.batch])
+    return [
+        Ahead("Lipschitz", len(subject.split), Passes(PGD20.steps, 2)),
+        Ahead("Lipschitz: steepest", first, Passes(PGD20.steps * blocks, 3 * blocks)),
+    ]
+
+
 MEASURES: dict[str, Measure] = {
-    "clean": Measure("clean", "%", _under(None)),
-    "fgsm": Measure("FGSM", "%", _under(ATTACKS["fgsm"])),
-    "fgsm-random": Measure("FGSM (random start)", "%", _under(ATTACKS["fgsm-random"])),
-    "pgd20": Measure("PGD-20", "%", _under(ATTACKS["pgd20"])),
-    "cw": Measure("CW", "%", _under(ATTACKS["cw"])),
-    "cw-batch": Measure("CW (batch sum)", "%", _under(ATTACKS["cw-batch"])),
-    "gama100": Measure("GAMA-100", "%", _under(ATTACKS["gama100"])),
-    "aa": Measure("AutoAttack", "%", _autoattack("aa", autoattack.STANDARD), autoattack.computation),
-    "preview": Measure(
-        "APGD (not AutoAttack)", "%", _autoattack("preview", autoattack.PREVIEW), autoattack.computation
-    ),
-    "transfer": Measure("transfer", "%", _transfer),
-    "stability": Measure("stability", "%", _stability(from_label=False)),
-    "stability-label": Measure("stability (from label)", "%", _stability(from_label=True)),
-    "lipschitz": Measure("Lipschitz", "", _lipschitz, exactly),
+    "clean": _under("clean"),
+    "fgsm": _under("FGSM", ATTACKS["fgsm"]),
+    "fgsm-random": _under("FGSM (random start)", ATTACKS["fgsm-random"]),
+    "pgd20": _under("PGD-20", ATTACKS["pgd20"]),
+    "cw": _under("CW", ATTACKS["cw"]),
+    "cw-batch": _under("CW (batch sum)", ATTACKS["cw-batch"]),
+    "gama100": _under("GAMA-100", ATTACKS["gama100"]),
+    "aa": _autoattack("aa", "AutoAttack", autoattack.STANDARD),
+    "preview": _autoattack("preview", "APGD (not AutoAttack)", autoattack.PREVIEW),
+    "transfer": Measure("transfer", "%", _transfer, _on_all("transfer", Passes(PGD20.steps, 1))),
+    "stability": _stability("stability", from_label=False),
+    "stability-label": _stability("stability (from label)", from_label=True),
+    "lipschitz": Measure("Lipschitz", "", _lipschitz, _lipschitz_ahead, exactly),
 }
 """Every measure by the name that recipes, scores and files use."""

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from reconfig.harness.attacks.engine import frozen
 from reconfig.harness.attacks.gradient import Adversary
-from reconfig.harness.data.dataset import Split
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Setting
 from reconfig.harness.machine.machine import Machine
 from reconfig.harness.randomness import generator
+from reconfig.harness.watching import Watch
 
 SELECTION = "pgd20"
 """The attack that selects the best checkpoint."""
@@ -34,12 +35,13 @@ def predictions(
     setting: Setting,
     adversary: Adversary | None = None,
     source: nn.Module | None = None,
+    watch: Watch | None = None,
 ) -> Tensor:
     """The class that ``model`` answers for each image of ``split``, [N], in every process.
 
     The images are attacked by ``adversary``, against ``source`` where that is given, and away from the labels of
     ``split``. Starts depend on the seed, the batch size, the position of the image in the split and the kind of device
-    (a GPU draws other numbers than a CPU) alone.
+    (a GPU draws other numbers than a CPU) alone. ``watch`` hears of each batch.
     """
     answers = torch.zeros_like(split.labels)
     for batch in batches(machine, split, setting, adversary):
@@ -48,6 +50,8 @@ def predictions(
             images = adversary.craft(source or model, images, batch.labels, setting.threat, start=batch.start)
         with torch.no_grad(), frozen(model):
             answers[batch.rows] = model(images).argmax(1)
+        if watch is not None:
+            watch.judged(len(batch.rows), int((answers[batch.rows] == batch.labels).sum()))
     return machine.total(answers)
 
 
@@ -68,11 +72,11 @@ def batches(
     ``purpose`` names the draws: other starts of the same attack have another.
     """
     everything = torch.arange(len(split), device=split.labels.device)
-    for first in range(0, len(split), setting.evaluate.batch):
-        whole = everything[first : first + setting.evaluate.batch]
-        images, start = machine.floats(split.images[whole]), None
+    wholes = everything.split(setting.evaluate.batch)
+    for number, (whole, loaded) in enumerate(zip(wholes, split.stream(wholes), strict=True)):
+        images, start = machine.floats(loaded.images), None
         if adversary is not None and adversary.start is not None:
-            draws = generator(machine.device, purpose, setting.seed, first)
+            draws = generator(machine.device, purpose, setting.seed, number * setting.evaluate.batch)
             start = adversary.start(images, setting.threat, draws)
         if adversary is not None and adversary.together:
             if machine.main:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from reconfig.harness import verdicts
-from reconfig.harness.data.dataset import Split
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Setting
 from reconfig.harness.machine.computation import Computation, tf32
 from reconfig.harness.machine.machine import Machine
-from reconfig.harness.measuring.measures import MEASURES, Finding, Subject
+from reconfig.harness.measuring.measures import MEASURES, Finding, Subject, share
+from reconfig.harness.measuring.timing import timed
+from reconfig.harness.watching import Part, Rates, Watch, counted
 
 VERDICTS = "verdicts.safetensors"
 """The file of verdicts in the folder of a checkpoint."""
@@ -47,13 +49,16 @@ def computations(machine: Machine, setting: Setting, measures: Iterable[str]) ->
     return {name: str(MEASURES[name].computation(machine, setting)) for name in measures}
 
 
-def scores(machine: Machine, model: nn.Module, split: Split, setting: Setting, out: Path) -> dict[str, float]:
+def scores(
+    machine: Machine, model: nn.Module, split: Split, setting: Setting, out: Path, watch: Watch | None = None
+) -> dict[str, float]:
     """The clean accuracy and all that the setting asks for, by the names in ``MEASURES``.
 
     Leaves in ``out``: ``verdicts.safetensors`` (for each measure that judges images, whether the network is still
     right on each, bool [N], and how that was computed), the shards of AutoAttack, and ``lipschitz.json``. The verdicts
     of other measures that the file holds already stay, if they are of the same weights and threat, and so do those of
-    more images that were computed in the same way.
+    more images that were computed in the same way. ``watch`` hears what is ahead, by a
+    timed batch, and of all that is done.
 
     Raises:
         ReconfigError: One of its subclasses, where a measure cannot be taken.
@@ -63,14 +68,18 @@ def scores(machine: Machine, model: nn.Module, split: Split, setting: Setting, o
     held, of_held = Verdicts({}, {}), about
     if (out / VERDICTS).exists():
         held, of_held = _split(*verdicts.read(out / VERDICTS))
-    found: dict[str, Finding] = {}
     networks: dict[Computation, nn.Module] = {}  # so that each is compiled once
+    subjects: dict[str, Subject] = {}
     for name in measures:
         computation = MEASURES[name].computation(machine, setting)
         if computation not in networks:
             networks[computation] = machine.computing(model, computation)
-        subject = Subject(machine, computation, networks[computation], split, setting, out)
-        with tf32(computation.precision == "tf32"):
+        subjects[name] = Subject(machine, computation, networks[computation], split, setting, out, watch)
+    if watch is not None:
+        watch.ahead(_ahead(subjects))
+    found: dict[str, Finding] = {}
+    for name, subject in subjects.items():
+        with counted(subject.model, watch), tf32(subject.computation.precision == "tf32"):
             found[name] = MEASURES[name].compute(subject)
     if machine.main:
         out.mkdir(parents=True, exist_ok=True)
@@ -83,6 +92,20 @@ def scores(machine: Machine, model: nn.Module, split: Split, setting: Setting, o
         verdicts.write(out / VERDICTS, right, about | {_COMPUTED + name: how for name, how in computed.items()})
     machine.accelerator.wait_for_everyone()
     return {name: measured.value for name, measured in found.items()}
+
+
+def _ahead(subjects: Mapping[str, Subject]) -> list[Part]:
+    """What is to be done, with the seconds that a timed batch takes."""
+    rates: dict[Computation, Rates] = {}
+    parts = []
+    for name, subject in subjects.items():
+        machine, computation = subject.machine, subject.computation
+        if computation not in rates:
+            with tf32(computation.precision == "tf32"):
+                rates[computation] = timed(machine, subject.model, subject.split, subject.setting)
+        for part, images, passes in MEASURES[name].ahead(subject):
+            parts.append(Part(part, share(machine, images), passes, rates[computation]))
+    return parts
 
 
 def _split(right: dict[str, Tensor], about: dict[str, str]) -> tuple[Verdicts, dict[str, str]]:

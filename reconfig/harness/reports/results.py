@@ -181,11 +181,11 @@ def result(
 
 def versions() -> dict[str, str]:
     """The versions of what decides a result."""
-    packages = ("robust-reconfig", "accelerate", "numpy")
+    packages = ("robust-reconfig", "accelerate", "numpy", "timm", "torchvision")
     found = {"python": platform.python_version(), "torch": torch.__version__}  # with the CUDA it was built for
     for package in packages:
         try:
             found[package] = version(package)
-        except PackageNotFoundError:  # run from a checkout that is not installed
+        except PackageNotFoundError:  # timm is optional, and a checkout may be run from where it lies
             found[package] = "not installed"
     return found

@@ -58,7 +58,7 @@ def _row(result: Result, columns: Sequence[Column]) -> dict[str, Any]:
     network, runs = result.configuration.network, result.outcomes
     row: dict[str, Any] = {
         "name": result.configuration.name,
-        "factory": network.factory,
+        "network": network.model,
         "rule": network.rule or "",
         "gamma": result.plan.gamma,
         "params": runs[0].params,

@@ -10,10 +10,13 @@ from reconfig.harness import checkpoints, files
 from reconfig.harness.data.dataset import load_dataset
 from reconfig.harness.files import CheckpointError, DataError
 from reconfig.harness.jobs.further import measure_further
+from reconfig.harness.jobs.measuring_progress import MeasuringProgress
+from reconfig.harness.jobs.note import Note
 from reconfig.harness.jobs.outcome import read_outcome
 from reconfig.harness.machine import machine
 from reconfig.harness.measuring.scores import computations, read_verdicts
 from reconfig.harness.options import AttackOptions
+from reconfig.harness.reports import table as printing
 
 
 def run(options: AttackOptions) -> list[str]:
@@ -44,6 +47,7 @@ def run(options: AttackOptions) -> list[str]:
         )
 
     computer = machine.start(options.compute, None, options.path)
+    console = printing.console(quiet=not computer.main)
     test = dataset.test[: options.images].to(computer.device)
     setting = replace(setting, evaluate=options.evaluate(setting.evaluate))
     computed = computations(computer, setting, setting.evaluate.attacks)
@@ -56,7 +60,11 @@ def run(options: AttackOptions) -> list[str]:
             asked = [name for name in setting.evaluate.attacks if held.count(name, computed[name]) <= len(test)]
             values = {}
             if asked:
-                values = measure_further(computer, folder, measured, dataset.classes, test, of_seed, asked)
+                console.print(f"{folder / measured}  measuring {', '.join(asked)}", soft_wrap=True)
+                with MeasuringProgress(console, measured, Note(folder, computer.main)) as progress:
+                    values = measure_further(
+                        computer, folder, measured, dataset.classes, test, of_seed, asked, progress
+                    )
             shown = ", ".join(f"{name} {value:.2f} ({computed[name]})" for name, value in values.items())
             lines.append(f"{folder / measured}: {shown or 'all asked for is there already, for more images'}")
     return lines + _advice(options.path) if computer.main else []

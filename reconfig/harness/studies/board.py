@@ -1,8 +1,11 @@
-"""What a person sees of a sweep: a line for each job that ends, and on a terminal a live table."""
+"""What a person sees of a sweep: a line for each job that ends; a live table, or in a log a line a minute."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -10,10 +13,14 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from reconfig.harness.jobs import note
 from reconfig.harness.jobs.job import Job
+from reconfig.harness.jobs.meter import duration
 from reconfig.harness.jobs.ray_tasks import Finished
 from reconfig.harness.sweep import Sweep
 
+_PLAIN_SECONDS = 60.0
+"""Between two lines of a log."""
 _SHOWN = 24
 """Rows of the live table: what a small terminal holds."""
 
@@ -42,13 +49,22 @@ def watch(
 ) -> dict[Job, str]:
     """Show the sweep until its last job has ended; those that failed, with the reason."""
     failed: dict[Job, str] = {}
-    done = len(everything) - len(waiting)
-    with Live(
-        get_renderable=lambda: board(everything, failed, sweep),
-        console=console,
-        refresh_per_second=1,
-        transient=True,
-        auto_refresh=console.is_terminal,
+    done, began = len(everything) - len(waiting), time.monotonic()
+
+    def left() -> str:
+        ended = done - len(everything) + len(waiting)
+        seconds = (time.monotonic() - began) * (len(waiting) - ended) / ended if ended else None
+        return "" if seconds is None else f", about {duration(seconds)} left"
+
+    with (
+        Live(
+            get_renderable=lambda: board(everything, failed, sweep, left()),
+            console=console,
+            refresh_per_second=1,
+            transient=True,
+            auto_refresh=console.is_terminal,
+        ),
+        _every_minute(lambda: _say_running(waiting, failed, sweep, console, left()), console),
     ):
         for each, error in ended:
             done += 1
@@ -60,13 +76,42 @@ def watch(
     return failed
 
 
-def board(everything: Sequence[Job], failed: Mapping[Job, str], sweep: Sweep) -> Table:
+@contextmanager
+def _every_minute(say: Callable[[], None], console: Console) -> Iterator[None]:
+    """Within, ``say`` is called once a minute, unless a terminal shows all of it live."""
+    if console.is_terminal:
+        yield
+        return
+    ended = threading.Event()
+
+    def tell() -> None:
+        while not ended.wait(_PLAIN_SECONDS):
+            say()
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _say_running(waiting: Sequence[Job], failed: Mapping[Job, str], sweep: Sweep, console: Console, left: str) -> None:
+    """A line of a log: what runs, and how far it has come."""
+    rows = [(job, standing(job, failed, sweep)) for job in waiting]
+    running = [f"{job.name}: {where.text}" for job, where in rows if where.phase is Phase.RUNNING]
+    if running:
+        console.print("; ".join(running) + left, soft_wrap=True, highlight=False)
+
+
+def board(everything: Sequence[Job], failed: Mapping[Job, str], sweep: Sweep, left: str = "") -> Table:
     """What is running, and then the most robust of what has ended, as far as a screen holds."""
     rows = [(job, standing(job, failed, sweep)) for job in everything]
     begun = [(job, where) for job, where in rows if where.phase is not Phase.WAITING]
     begun.sort(key=lambda row: (row[1].phase is not Phase.RUNNING, -row[1].robust))
     finished = sum(where.phase is Phase.FINISHED for _, where in rows)
-    table = Table(title=f"{sweep.title}: {finished} of {len(rows)} finished, {len(failed)} failed")
+    table = Table(title=f"{sweep.title}: {finished} of {len(rows)} finished, {len(failed)} failed{left}")
     table.add_column("network")
     table.add_column("state")
     table.add_column("best PGD-20 (%)", justify="right")
@@ -87,4 +132,4 @@ def standing(job: Job, failed: Mapping[Job, str], sweep: Sweep) -> Standing:
     if not epochs and not (job.folder / "plan.json").exists():
         return Standing(Phase.WAITING, "waiting")
     best = max((epoch["pgd20"] for epoch in epochs), default=0.0)
-    return Standing(Phase.RUNNING, f"epoch {len(epochs)}/{sweep.train.epochs}", best)
+    return Standing(Phase.RUNNING, note.read(job.folder) or f"epoch {len(epochs)}/{sweep.train.epochs}", best)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+from reconfig import Plan
+from reconfig.errors import NetworkError
 from reconfig.harness import files, records
-from reconfig.harness.data.dataset import load_dataset
+from reconfig.harness.data.dataset import Dataset, load_dataset
 from reconfig.harness.data.division import divide
 from reconfig.harness.experiment import Experiment
 from reconfig.harness.jobs.job import complete, make_jobs
@@ -45,9 +48,10 @@ def run(
     out = Path(out)
     folder.check(out, resume)
     dataset = load_dataset(experiment.data)
-    config = folder.config(experiment, dataset)
+    config = folder.config(experiment, dataset, experiment.networks)
     folder.check_config(out, config)
     plans = {role: plan_network(network, dataset) for role, network in experiment.networks.items()}
+    _check_differ(experiment, plans, dataset)
     counts = divide(dataset, experiment).counts()
 
     computer = machine.start(experiment.compute, tracker, out)
@@ -82,3 +86,18 @@ def run(
     console.print(table.rich())
     console.print(f"\nReport: {out / 'report.html'} (also table.md, table.tex, result.json)", soft_wrap=True)
     return out / "report.html"
+
+
+def _check_differ(experiment: Experiment, plans: Mapping[str, Plan], dataset: Dataset) -> None:
+    """See that there is something to compare.
+
+    Raises:
+        NetworkError: If both networks are the same, tensor by tensor.
+    """
+    original, variant = experiment.original, experiment.variant
+    if original.model == variant.model and plans["original"].after == plans["variant"].after:
+        _, height, width = dataset.shape
+        raise NetworkError(
+            f"{variant.name} is {original.name} itself: with images of {width}x{height} pixels, the rule finds nothing"
+            " to change. `reconfig stages` shows the stages at a size; give another rule, or larger images"
+        )

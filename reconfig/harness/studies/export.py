@@ -8,6 +8,7 @@ from typing import Any
 import reconfig
 from reconfig import ExportError
 from reconfig.harness import checkpoints, files, verdicts
+from reconfig.harness.building import for_classes
 from reconfig.harness.jobs.outcome import read_outcome
 from reconfig.harness.measuring.scores import VERDICTS
 from reconfig.harness.options import ExportOptions
@@ -30,8 +31,11 @@ def run(options: ExportOptions) -> list[str]:
             raise ExportError(f"{options.out} exists; give another file")
         plan = reconfig.Plan.from_json((folder / "plan.json").read_text(encoding="utf-8"))
         reconfig.save(model, options.out, plan)
-        factory = config[options.network]["factory"]
-        return [f"Wrote {options.out}", f"Read it with reconfig.load({str(options.out)!r}, reconfig.zoo.{factory})"]
+        name = str(for_classes(config[options.network]["model"], classes))
+        return [
+            f"Wrote {options.out}",
+            f"Read it with reconfig.load({str(options.out)!r}, lambda: reconfig.networks.build({name!r}))",
+        ]
 
     network = leaderboard.shape(model)
     dataset = leaderboard.dataset_name(options.dataset or result["data"]["name"], classes)

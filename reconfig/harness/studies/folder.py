@@ -16,8 +16,11 @@ from typing import Any
 
 from reconfig import ReconfigError
 from reconfig.harness import files, records
+from reconfig.harness.checkpoints import check_code
 from reconfig.harness.data.dataset import Dataset
-from reconfig.harness.experiment import Network, Setting
+from reconfig.harness.experiment import Setting
+from reconfig.harness.network import Network
+from reconfig.harness.source_code import code_of
 
 
 class FolderError(ReconfigError):
@@ -51,11 +54,13 @@ _MEASURED = {f"evaluate.{name}" for name in ("attacks", "source", "aa_images", "
 for and not there is measured, and what was measured stays, with how that was done beside it."""
 
 
-def config(wanted: Setting, dataset: Dataset, networks: Mapping[str, Network] | None = None) -> dict[str, Any]:
-    """What config.json holds: all that decides the result; ``networks`` are those of a sweep, by their folders."""
+def config(wanted: Setting, dataset: Dataset, networks: Mapping[str, Network]) -> dict[str, Any]:
+    """What config.json holds: all that decides the result, with the ``networks`` by their folders."""
     fields = records.plain(wanted) | {"images": dataset.fingerprint(), "extra_images": dataset.extra_fingerprint()}
     fields.pop("paper", None)
-    return fields | {name: records.plain(network) for name, network in (networks or {}).items()}
+    models = sorted({network.model for network in networks.values()})
+    code = {model: digest for model in models if (digest := code_of(model)) is not None}
+    return fields | {name: records.plain(network) for name, network in networks.items()} | {"code": code}
 
 
 def check_config(out: Path, wanted: dict[str, Any]) -> None:
@@ -63,16 +68,17 @@ def check_config(out: Path, wanted: dict[str, Any]) -> None:
 
     Raises:
         FolderError: If a field differs; the message names every one.
-        CheckpointError: If config.json is damaged.
+        CheckpointError: If config.json is damaged, or the code of a network has changed.
     """
     path = out / "config.json"
     if not path.exists():
         return
     began = files.read_json(path, "Put back a copy, or give another --out")
+    check_code(wanted["code"], began.get("code", {}), path)
     changed = [
         f"{name} was {was} and is now {now}"
         for name, was, now in records.differences(began, wanted)
-        if name not in {"data.path", *_MEASURED}
+        if name not in {"data.path", "data.keep", *_MEASURED}
     ]
     if changed:
         raise FolderError(

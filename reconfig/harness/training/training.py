@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from reconfig.harness import files
 from reconfig.harness.attacks.gradient import ATTACKS, perturb
 from reconfig.harness.data.augmentation import augment, rotate
-from reconfig.harness.data.dataset import Split
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Setting
 from reconfig.harness.files import CheckpointError
 from reconfig.harness.machine import trackers
@@ -110,8 +110,8 @@ class Training:
         order = order.to(self.machine.device)
         loss = torch.tensor(state.loss, device=self.machine.device)
         correct = torch.tensor(state.correct, device=self.machine.device)
-        for step in range(state.step, self.steps):
-            step_loss, step_correct = self.step(self.batch(order, step), step)
+        for step, batch in enumerate(self._batches(order), state.step):
+            step_loss, step_correct = self.step(batch, step)
             loss += step_loss
             correct += step_correct
             state.step = step + 1
@@ -121,10 +121,21 @@ class Training:
                 self._save()
         self._finish_epoch(loss.item() / self.steps, 100 * correct.item() / (self.steps * train.batch))
 
+    def _batches(self, order: Tensor) -> Iterator[Split]:
+        """The images of each step that is left of the epoch."""
+        steps = range(self.state.step, self.steps)
+        own = self.images.stream([self._rows(order, step) for step in steps])
+        return (self._with_extra(batch, step) for step, batch in zip(steps, own, strict=True))
+
     def batch(self, order: Tensor, step: int) -> Split:
         """The images of a step: a part of ``order``, then the extra ones, if any."""
+        return self._with_extra(self.images[self._rows(order, step)], step)
+
+    def _rows(self, order: Tensor, step: int) -> Tensor:
         count = self.experiment.train.batch - self.from_extra
-        batch = self.images[order[step * count : (step + 1) * count]]
+        return order[step * count : (step + 1) * count]
+
+    def _with_extra(self, batch: Split, step: int) -> Split:
         if self.extra is None:
             return batch
         draws = generator(self.machine.device, "extra", self.experiment.seed, self.state.epoch, step)

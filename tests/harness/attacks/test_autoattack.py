@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 import signal
 import subprocess
 import sys
@@ -9,7 +8,7 @@ from copy import deepcopy
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -22,10 +21,11 @@ from torch import Tensor, nn
 from reconfig.harness import verdicts
 from reconfig.harness.attacks import autoattack
 from reconfig.harness.attacks.autoattack import PREVIEW, STANDARD, AutoAttackError
-from reconfig.harness.data.dataset import Split
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Compute, Evaluate, Threat
 from reconfig.harness.machine.machine import Machine
 from reconfig.harness.measuring.scores import scores
+from reconfig.harness.watching import counted
 
 FIRST = ("apgd-ce",)
 
@@ -80,15 +80,15 @@ def test_shards_have_the_verdicts_of_the_official_code_on_each(machine: Machine,
 
 @pytest.mark.usefixtures("quick")
 def test_only_missing_shards_are_run_and_a_run_may_be_extended(
-    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    caplog.set_level(logging.INFO)
     model, out, ran = small_digits.network(), tmp_path / "aa", []
-    run = autoattack._standing
-    monkeypatch.setattr(autoattack, "_standing", lambda *args: ran.append(len(args[2])) or run(*args))
+    run = autoattack._Official.standing
+    monkeypatch.setattr(
+        autoattack._Official, "standing", lambda self, *args: ran.append(len(args[1])) or run(self, *args)
+    )
     whole = autoattack.attack(machine, model, small_digits.unseen(30), small_digits.in_shards(10), FIRST, out)
     assert ran == [10, 10, 10]
-    assert "(shard 3 of 3)" in caplog.text
     (out / "000010-000020.safetensors").unlink()
     assert torch.equal(
         autoattack.attack(machine, model, small_digits.unseen(30), small_digits.in_shards(10), FIRST, out),
@@ -98,6 +98,67 @@ def test_only_missing_shards_are_run_and_a_run_may_be_extended(
     more = autoattack.attack(machine, model, small_digits.unseen(45), small_digits.in_shards(10), FIRST, out)
     assert ran == [10] * 5 + [5]
     assert torch.equal(more[:30], whole)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("killed", [0, 3])
+def test_a_kill_costs_one_attack(
+    machine: Machine, tmp_path: Path, killed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before one of the attacks of the second shard, it goes on there, to the official verdicts."""
+    model, split, out = small_digits.network(), small_digits.unseen(12), tmp_path / "aa"
+    setting, run, ran = small_digits.in_shards(6, 4), autoattack._Official.standing, []
+
+    def dying(self: autoattack._Official, name: str, *rest: Any) -> Tensor:
+        if len(ran) == 4 + killed:
+            raise KeyboardInterrupt
+        ran.append(name)
+        return run(self, name, *rest)
+
+    monkeypatch.setattr(autoattack._Official, "standing", dying)
+    with pytest.raises(KeyboardInterrupt):
+        autoattack.attack(machine, model, split, setting, STANDARD, out)
+    ran.append("killed")
+    found = autoattack.attack(machine, model, split, setting, STANDARD, out)
+    assert ran == [*STANDARD, *STANDARD[:killed], "killed", *STANDARD[killed:]]
+    halves = [official(split[first : first + 6], small_digits.THREAT, STANDARD, 4) for first in (0, 6)]
+    assert torch.equal(found, torch.cat(halves))
+
+
+class Firm(nn.Module):
+    """Answers 0, whatever it is shown."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.bias = torch.tensor([9.0, *([0.0] * (classes - 1))])
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.bias + images.flatten(1)[:, : len(self.bias)] * torch.linspace(0, 1, len(self.bias))
+
+
+class Counting:
+    """Hears of runs."""
+
+    def __init__(self) -> None:
+        self.gradients = self.runs = 0
+
+    def ran(self, images: int, gradient: bool) -> None:
+        self.gradients += images * gradient
+        self.runs += images * (not gradient)
+
+
+@pytest.mark.parametrize("classes", [10, 5])
+def test_the_passes_of_each_attack_are_those_that_it_makes(machine: Machine, classes: int) -> None:
+    """Counted for an image that stands to the end: they are what the time left is reckoned from."""
+    model, images, labels = Firm(classes), torch.rand(4, 1, 8, 8), torch.zeros(4, dtype=torch.long)
+    run = autoattack._Official(machine, model, small_digits.in_shards(1), classes)
+    for name in STANDARD:
+        counts: Any = Counting()
+        with counted(model, counts):
+            assert run.standing(name, images, labels, torch.ones(4, dtype=torch.bool), None).all()
+        passes = autoattack.passes(name, classes)
+        assert counts.gradients / 4 == pytest.approx(passes.gradients, rel=0.02)
+        assert counts.runs / 4 == pytest.approx(passes.runs, rel=0.02)
 
 
 @pytest.mark.usefixtures("quick")
@@ -219,14 +280,14 @@ def test_the_preview_is_kept_apart_from_autoattack(
 ) -> None:
     asked = []
 
-    def standing(*args: object) -> Tensor:
-        asked.append(args[4])
-        return torch.ones(len(args[2]), dtype=torch.bool)
+    def standing(_self: object, name: str, images: Tensor, *_: object) -> Tensor:
+        asked.append(name)
+        return torch.ones(len(images), dtype=torch.bool)
 
-    monkeypatch.setattr(autoattack, "_standing", standing)
+    monkeypatch.setattr(autoattack._Official, "standing", standing)
     setting = replace(EXPERIMENT, evaluate=Evaluate(attacks=("aa", "preview"), aa_images=15, aa_shard=10))
     measured = scores(machine, small_digits.network(), small_digits.unseen(20), setting, tmp_path)
-    assert asked == [STANDARD] * 2 + [PREVIEW] * 2
+    assert asked == [*STANDARD * 2, *PREVIEW * 2]
     assert (measured["aa"], measured["preview"]) == (100, 100)
     assert sorted(path.name for path in (tmp_path / "aa").iterdir()) == sorted(
         path.name for path in (tmp_path / "preview").iterdir()

@@ -15,8 +15,9 @@ from PIL import Image
 from torchvision.transforms import functional
 
 from reconfig.harness.data.augmentation import as_floats, augment, rotate
-from reconfig.harness.data.dataset import Split, load_dataset, with_extra
+from reconfig.harness.data.dataset import load_dataset, with_extra
 from reconfig.harness.data.division import hold_out
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Data
 from reconfig.harness.files import DataError
 
@@ -157,8 +158,8 @@ def test_real_cifar(cifar_path: Path) -> None:
 # ---------------------------------------------------------------- what is wrong
 
 
-def test_no_data_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RECONFIG_DATA", raising=False)
+@pytest.mark.usefixtures("offline")
+def test_no_data_at_all() -> None:
     with pytest.raises(DataError, match=r"neither --data nor the environment variable RECONFIG_DATA") as error:
         load_dataset(Data(None))
     assert "CIFAR10('data', download=True)" in str(error.value)

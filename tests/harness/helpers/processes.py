@@ -20,8 +20,9 @@ from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.nn.parallel import DistributedDataParallel
 
 import reconfig.zoo
-from reconfig.harness.data.dataset import Split, load_dataset
+from reconfig.harness.data.dataset import load_dataset
 from reconfig.harness.data.division import hold_out
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Attack, Compute, Data, Evaluate, Setting, Train, WeightPerturbation
 from reconfig.harness.machine import machine
 from reconfig.harness.training.training import Training

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from reconfig.harness.attacks.gradient import perturb
 from reconfig.harness.attacks.losses import cross_entropy
-from reconfig.harness.data.dataset import Split
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Attack, Evaluate, Setting, Threat
 
 THREAT = Threat("linf", Fraction(1, 8))

@@ -9,15 +9,16 @@ import torch
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
-from reconfig.harness.data.dataset import Split
-from reconfig.harness.experiment import Attack, Compute, Data, Evaluate, Experiment, Network, Train
+from reconfig.harness.data.split import Split
+from reconfig.harness.experiment import Attack, Compute, Data, Evaluate, Experiment, Train
 from reconfig.harness.machine import machine
 from reconfig.harness.machine.machine import Machine
+from reconfig.harness.network import Network
 from reconfig.harness.training.training import Training
 
 EXPERIMENT = Experiment(
-    original=Network("vgg11"),
-    variant=Network("vgg11", "10-10-4"),
+    original=Network("zoo:vgg11"),
+    variant=Network("zoo:vgg11", "10-10-4"),
     data=Data(crop_padding=1),
     train=Train(epochs=3, batch=8, lr=0.1, attack=Attack(steps=2, step=Fraction(1, 2))),
     evaluate=Evaluate(batch=10),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from reconfig.harness.experiment import Setting, Train
 from reconfig.harness.jobs import progress
+from reconfig.harness.jobs.note import Note
 from reconfig.harness.jobs.progress import TrainingProgress
 
 
@@ -34,10 +36,10 @@ def printed(console: Console) -> str:
     return console.file.getvalue()
 
 
-def test_speed_and_time_left_are_of_this_run_alone(clock: Clock) -> None:
+def test_speed_and_time_left_are_of_this_run_alone(clock: Clock, tmp_path: Path) -> None:
     console = clock.console()
     setting = Setting(train=Train(epochs=101, batch=128))
-    with TrainingProgress(console, "net", setting) as shown:
+    with TrainingProgress(console, "net", setting, Note(tmp_path)) as shown:
         for step in range(1, 11):  # resumed after 50 epochs; 128 images in 10 seconds
             clock.now = 10.0 * step
             shown.step(50, step, 10, torch.tensor(2.0))
@@ -50,17 +52,17 @@ def test_speed_and_time_left_are_of_this_run_alone(clock: Clock) -> None:
     ]
 
 
-def test_the_first_step_says_no_speed(clock: Clock) -> None:
+def test_the_first_step_says_no_speed(clock: Clock, tmp_path: Path) -> None:
     console = clock.console()
-    with TrainingProgress(console, "net", Setting(train=Train(epochs=2))) as shown:
+    with TrainingProgress(console, "net", Setting(train=Train(epochs=2)), Note(tmp_path)) as shown:
         clock.now = 61.0
         shown.step(0, 1, 4, torch.tensor(2.0))
     assert printed(console) == "net  epoch 1/2  step 1/4  loss 2.000\n"
 
 
-def test_a_terminal_has_a_bar_with_the_time_left(clock: Clock) -> None:
+def test_a_terminal_has_a_bar_with_the_time_left(clock: Clock, tmp_path: Path) -> None:
     console = clock.console(terminal=True)
-    with TrainingProgress(console, "net", Setting(train=Train(epochs=2, batch=10))) as shown:
+    with TrainingProgress(console, "net", Setting(train=Train(epochs=2, batch=10)), Note(tmp_path)) as shown:
         for step in (1, 2):
             clock.now = float(step)
             shown.step(0, step, 4, torch.tensor(2.0))

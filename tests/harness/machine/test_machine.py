@@ -17,11 +17,12 @@ from torch import Tensor
 from reconfig.harness import files
 from reconfig.harness.attacks.gradient import perturb
 from reconfig.harness.data.division import Division
-from reconfig.harness.experiment import Compute, Network
+from reconfig.harness.experiment import Compute
 from reconfig.harness.jobs.job import Job, _train
 from reconfig.harness.machine import machine
 from reconfig.harness.machine.cuda_graph import CudaGraph
 from reconfig.harness.machine.machine import MachineError
+from reconfig.harness.network import Network
 from reconfig.harness.training.state import State
 from reconfig.harness.training.training import Training
 
@@ -188,7 +189,12 @@ def test_the_memory_of_a_training_is_given_back_before_its_network_is_measured(
     gc.disable()
     try:
         _train(
-            Job(Network("vgg11"), EXPERIMENT, tmp_path), small_network(), division, small_machine(tmp_path), QUIET, 9
+            Job(Network("zoo:vgg11"), EXPERIMENT, tmp_path),
+            small_network(),
+            division,
+            small_machine(tmp_path),
+            QUIET,
+            9,
         )
         assert [each() for each in held] == [None]
     finally:

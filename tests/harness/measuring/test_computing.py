@@ -17,7 +17,7 @@ from torch import nn
 
 from reconfig.harness.attacks.autoattack import AutoAttackError
 from reconfig.harness.attacks.gradient import ATTACKS
-from reconfig.harness.data.dataset import Split
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Compute, Evaluate, Setting, Threat
 from reconfig.harness.machine import compiling
 from reconfig.harness.machine.machine import Machine

@@ -19,7 +19,7 @@ from reconfig.harness import verdicts
 from reconfig.harness.attacks.balls import corner_start, random_start
 from reconfig.harness.attacks.gradient import ATTACKS, FGSM, PGD20, Adversary, gama, perturb
 from reconfig.harness.attacks.losses import margin
-from reconfig.harness.data.dataset import Split
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Evaluate, Measured
 from reconfig.harness.machine.machine import Machine
 from reconfig.harness.measuring import measures
@@ -27,6 +27,7 @@ from reconfig.harness.measuring.measures import MEASURES
 from reconfig.harness.measuring.predictions import accuracy, predictions
 from reconfig.harness.measuring.scores import VERDICTS, scores
 from reconfig.harness.randomness import generator
+from reconfig.harness.watching import Passes
 
 
 def test_the_attacks_are_the_papers() -> None:
@@ -35,7 +36,7 @@ def test_the_attacks_are_the_papers() -> None:
     assert ATTACKS["fgsm"].craft.keywords == {"attack": FGSM}
     assert ATTACKS["pgd20"].craft.keywords == {"attack": PGD20}
     assert ATTACKS["cw"].craft.keywords == {"attack": PGD20, "loss": margin}
-    assert ATTACKS["gama100"] == Adversary(gama, corner_start)
+    assert ATTACKS["gama100"] == Adversary(gama, Passes(100, 1), corner_start)
 
 
 def test_the_table_offers_what_recipes_may_ask_for() -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,17 +16,18 @@ from reconfig import ReconfigError
 from reconfig.harness import checkpoints, files, verdicts
 from reconfig.harness.attacks import autoattack
 from reconfig.harness.data.dataset import Dataset, load_dataset
-from reconfig.harness.experiment import Compute, Data, Evaluate, Experiment, Network
+from reconfig.harness.experiment import Compute, Data, Evaluate, Experiment
 from reconfig.harness.files import CheckpointError
 from reconfig.harness.jobs.network import build_network, plan_network
 from reconfig.harness.jobs.outcome import Outcome
 from reconfig.harness.measuring.scores import VERDICTS
+from reconfig.harness.network import Network
 from reconfig.harness.options import AttackOptions
 from reconfig.harness.studies import attack_later, folder
 
 EXPERIMENT = Experiment(
-    original=Network("vgg11", "10-10-10", gamma=0.04),
-    variant=Network("vgg11", "10-10-4", gamma=0.04),
+    original=Network("zoo:vgg11", "10-10-10", gamma=0.04),
+    variant=Network("zoo:vgg11", "10-10-4", gamma=0.04),
     data=Data(path="digits", train_limit=40, test_limit=20, hold_out=8),
     evaluate=Evaluate(batch=8),
     seed=3,
@@ -49,7 +49,7 @@ def dataset() -> Dataset:
 def run(tmp_path: Path, dataset: Dataset) -> Path:
     """What a finished run leaves, without the training."""
     out = tmp_path / "run"
-    folder.prepare(out, folder.config(EXPERIMENT, dataset), [out / "original", out / "variant"])
+    folder.prepare(out, folder.config(EXPERIMENT, dataset, EXPERIMENT.networks), [out / "original", out / "variant"])
     for place, network in EXPERIMENT.networks.items():
         plan = plan_network(network, dataset)
         (out / place / "plan.json").write_text(plan.to_json())
@@ -79,11 +79,12 @@ def shards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """AutoAttack that takes no time, and the sizes of the shards that it ran."""
     ran: list[int] = []
 
-    def standing(*args: object) -> Tensor:
-        ran.append(len(args[2]))
-        return torch.arange(len(args[2])) % 2 == 0
+    def standing(_self: object, name: str, images: Tensor, *_: object) -> Tensor:
+        if name == autoattack.STANDARD[0]:
+            ran.append(len(images))
+        return torch.arange(len(images)) % 2 == 0
 
-    monkeypatch.setattr(autoattack, "_standing", standing)
+    monkeypatch.setattr(autoattack._Official, "standing", standing)
     return ran
 
 
@@ -223,13 +224,14 @@ def test_a_run_on_extra_images_is_attacked_as_well(run: Path, tmp_path: Path) ->
     extra = tmp_path / "more.npz"
     np.savez(extra, image=np.zeros((4, 32, 32, 3), np.uint8), label=np.arange(4))
     data = replace(EXPERIMENT.data, extra=str(extra))
-    files.write_json(run / "config.json", folder.config(replace(EXPERIMENT, data=data), load_dataset(data)))
+    config = folder.config(replace(EXPERIMENT, data=data), load_dataset(data), EXPERIMENT.networks)
+    files.write_json(run / "config.json", config)
     extra.unlink()  # they were trained on alone
     assert attack_later.run(options(run / "original" / "best.pt", "fgsm"))[0].startswith(f"{run}/original/best: fgsm")
 
 
 def test_a_config_of_another_version_is_refused() -> None:
-    config = folder.config(EXPERIMENT, load_dataset(EXPERIMENT.data))
+    config = folder.config(EXPERIMENT, load_dataset(EXPERIMENT.data), EXPERIMENT.networks)
     assert checkpoints.read_setting(config).threat == EXPERIMENT.threat
     for change, message in [
         ({"threat": {"norm": "linf"}}, r"threat\.eps is None"),
@@ -248,7 +250,6 @@ def test_a_config_of_another_version_is_refused() -> None:
 def test_the_command_prints_what_it_found_or_what_was_wrong(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
     flags = ["--attacks", "fgsm", "--images", "6", "--compute.device", "cpu"]
     monkeypatch.setattr("sys.argv", ["attack.py", str(run / "original"), *flags])
     assert attack.main() == 0

@@ -18,9 +18,11 @@ import reconfig
 from benchmarks import export as command_line
 from reconfig import ExportError, zoo
 from reconfig.harness import files, verdicts
-from reconfig.harness.experiment import Data, Experiment, Network, Threat
+from reconfig.harness.building import build
+from reconfig.harness.experiment import Data, Experiment, Threat
 from reconfig.harness.jobs.outcome import Outcome
 from reconfig.harness.measuring.scores import VERDICTS
+from reconfig.harness.network import Network
 from reconfig.harness.options import ExportOptions
 from reconfig.harness.studies import export, leaderboard
 
@@ -126,11 +128,11 @@ def finished(
     images: str = "cifar10 (Hugging Face parquet)",
     seeds: int = 1,
     attacked: int = 1000,
-    factory: str = "wrn34_10",
+    model: str = "zoo:wrn34_10",
     **fields: Any,
 ) -> dict[str, nn.Module]:
     """A folder as a run leaves it, with small networks; those of each folder."""
-    networks = Network(factory), Network(factory, "10-10-4", gamma=0.75)
+    networks = Network(model), Network(model, "10-10-4", gamma=0.75)
     experiment = Experiment(original=networks[0], variant=networks[1], **fields)
     run.mkdir()
     files.write_json(run / "config.json", {k: v for k, v in dataclasses.asdict(experiment).items() if k != "paper"})
@@ -139,9 +141,9 @@ def finished(
     for seed in range(seeds):
         folder = run / "variant" if seeds == 1 else run / f"seed-{seed}" / "variant"
         folder.mkdir(parents=True)
-        model = getattr(zoo, factory)()
-        plan = reconfig.plan(model, "10-10-4", gamma=0.75)
-        made[str(folder)] = robust = shaken(plan.apply(model))
+        original = build(model, 10)
+        plan = reconfig.plan(original, "10-10-4", gamma=0.75)
+        made[str(folder)] = robust = shaken(plan.apply(original))
         files.write_text(folder / "plan.json", plan.to_json())
         files.save_checkpoint(folder / "best.pt", {"model": robust.state_dict(), "state": {"epoch": 3}})
         scores = {"best": dict(SCORES), "last": SCORES | {"clean": 85.0}}
@@ -222,9 +224,11 @@ def test_without_autoattack_the_card_says_nothing_of_it(tmp_path: Path, monkeypa
 
 
 def test_a_safetensors_file_of_a_seed(tmp_path: Path) -> None:
-    made = finished(tmp_path / "run", seeds=2, factory="vgg11")
+    made = finished(tmp_path / "run", seeds=2, model="zoo:vgg11")
     lines = export.run(options(tmp_path / "run", seed=1))
-    assert lines[1] == f"Read it with reconfig.load('{tmp_path / 'out'}', reconfig.zoo.vgg11)"
+    assert lines[1] == (
+        f"Read it with reconfig.load('{tmp_path / 'out'}', lambda: reconfig.networks.build('zoo:vgg11?num_classes=10'))"
+    )
     again = reconfig.load(tmp_path / "out", zoo.vgg11).eval()
     image = torch.rand(2, 3, 32, 32)
     assert torch.equal(again(image), made[str(tmp_path / "run" / "seed-1" / "variant")](image))

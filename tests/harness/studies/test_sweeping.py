@@ -34,13 +34,14 @@ from recipes.sweeps import (
 from reconfig import zoo
 from reconfig.harness import files
 from reconfig.harness.data.dataset import load_dataset
-from reconfig.harness.experiment import Attack, Compute, Data, Evaluate, Network, Train
+from reconfig.harness.experiment import Attack, Compute, Data, Evaluate, Train
 from reconfig.harness.jobs import cluster, ray_tasks
 from reconfig.harness.jobs.cluster import ClusterError
 from reconfig.harness.jobs.job import Job, make_jobs
 from reconfig.harness.jobs.network import plan_network
 from reconfig.harness.jobs.outcome import Outcome
 from reconfig.harness.jobs.ray_tasks import Finished, RayError
+from reconfig.harness.network import Network
 from reconfig.harness.options import SweepOptions
 from reconfig.harness.studies import sweeping
 from reconfig.harness.studies.board import board
@@ -54,7 +55,7 @@ SETTING = {
     "evaluate": Evaluate(attacks=("pgd20",)),
     "compute": Compute(device="cpu"),
 }
-TINY = GammaScaling(factory="vgg11", gamma=0.04, limit=3, **SETTING)  # type: ignore[arg-type]
+TINY = GammaScaling(network="zoo:vgg11", gamma=0.04, limit=3, **SETTING)  # type: ignore[arg-type]
 NAMES = ["w10-10-4_gamma=0.25", "w10-10-4_gamma=0.5", "w10-10-4_gamma=1"]
 FLAGS = [
     *("depth-grid", "--data", "digits", "--gamma", "0.02", "--train.epochs", "1", "--train.batch", "16"),
@@ -129,7 +130,7 @@ def test_the_papers_figures_stand_beside_its_own_network_alone() -> None:
     table1 = [each.reported.pgd20 for each in GammaScaling().configurations() if each.reported]
     assert table1 == [50.90, 54.07, 54.99, 55.33, 55.35]
     assert not any(each.reported for each in GammaScaling(gamma=0.5).configurations())
-    assert not any(each.reported for each in GammaScaling(factory="wrn34_12").configurations())
+    assert not any(each.reported for each in GammaScaling(network="zoo:wrn34_12").configurations())
 
 
 def test_the_most_robust_depths_come_from_a_finished_grid(tmp_path: Path) -> None:
@@ -146,10 +147,10 @@ def test_the_most_robust_depths_come_from_a_finished_grid(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "network"),
     [
-        ("wrn34_10", Network("wrn34_10")),
-        ("wrn34_10 10-10-4", Network("wrn34_10", "10-10-4")),
-        ("wrn34_10 d7-9-3 w10-10-4 gamma=0.5", Network("wrn34_10", "d7-9-3 w10-10-4", 0.5)),
-        ("vgg11 gamma=2", Network("vgg11", "10-10-10", 2.0)),
+        ("zoo:wrn34_10", Network("zoo:wrn34_10")),
+        ("zoo:wrn34_10 10-10-4", Network("zoo:wrn34_10", "10-10-4")),
+        ("zoo:wrn34_10 d7-9-3 w10-10-4 gamma=0.5", Network("zoo:wrn34_10", "d7-9-3 w10-10-4", 0.5)),
+        ("zoo:vgg11 gamma=2", Network("zoo:vgg11", "10-10-10", 2.0)),
     ],
 )
 def test_variants_read_as_they_are_written(text: str, network: Network) -> None:
@@ -159,11 +160,14 @@ def test_variants_read_as_they_are_written(text: str, network: Network) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Compare(variants=("vgg11",)), "variants must be two or more that differ, not vgg11"),
-        (lambda: Compare(variants=("vgg11", "vgg11")), "variants must be two or more that differ"),
-        (lambda: Compare(variants=("vgg11", "")), "this one is empty"),
-        (lambda: Compare(variants=("vgg11", "vgg11 gamma=much")), "'gamma=much' in variant .* is no number"),
-        (lambda: Compare(variants=("vgg11", "vgg11 gamma=2")), "gives a gamma, which --budget params solves for"),
+        (lambda: Compare(variants=("zoo:vgg11",)), "variants must be two or more that differ, not zoo:vgg11"),
+        (lambda: Compare(variants=("zoo:vgg11", "zoo:vgg11")), "variants must be two or more that differ"),
+        (lambda: Compare(variants=("zoo:vgg11", "")), "this one is empty"),
+        (lambda: Compare(variants=("zoo:vgg11", "zoo:vgg11 gamma=much")), "'gamma=much' in variant .* is no number"),
+        (
+            lambda: Compare(variants=("zoo:vgg11", "zoo:vgg11 gamma=2")),
+            "gives a gamma, which --budget params solves for",
+        ),
         (lambda: DepthGrid(limit=0), "limit must be at least 1, not 0"),
         (lambda: DepthGrid(seeds=0), "seeds must be at least 1, not 0"),
         (lambda: DepthGrid(evaluate=Evaluate(attacks=("fgsm",))), "evaluate.attacks must have pgd20"),
@@ -180,7 +184,7 @@ def test_values_that_make_no_sense_are_refused(make: object, message: str) -> No
 @pytest.mark.parametrize(("of", "tolerance"), [("params", 0.002), ("flops", 0.03)])
 def test_a_comparison_gives_everybody_what_the_first_has(of: str, tolerance: float) -> None:
     dataset = load_dataset(SETTING["data"])
-    compare = Compare(variants=("vgg11 gamma=0.25", "vgg11 10-10-4", "vgg13"), budget="none")
+    compare = Compare(variants=("zoo:vgg11 gamma=0.25", "zoo:vgg11 10-10-4", "zoo:vgg13"), budget="none")
     first, *others = sweeping.at_budget(tuple(compare.configurations()), of, dataset)
     target = getattr(plan_network(first.network, dataset), of)
     for other in others:
@@ -230,16 +234,16 @@ def test_the_board_shows_what_the_folders_say(tmp_path: Path) -> None:
     failed, running, finished, _ = jobs
     (running.folder / "metrics.jsonl").write_text('{"epoch": 1, "pgd20": 30.0}\n{"epoch": 2, "pgd20": 31.25}\n')
     scores = {checkpoint: {"clean": 80.0, "pgd20": 52.5} for checkpoint in ("last", "best")}
-    outcome = Outcome("wrn34_10 d1-1-5", 0, 1, 1, scores, {"last": 3, "best": 2}, 7.0, {}, None)
+    outcome = Outcome("zoo:wrn34_10 d1-1-5", 0, 1, 1, scores, {"last": 3, "best": 2}, 7.0, {}, None)
     files.write_json(finished.folder / "outcome.json", vars(outcome))
     console = Console(file=io.StringIO(), width=120)
     console.print(board(jobs, {failed: "it broke"}, grid))
     assert isinstance(console.file, io.StringIO)
     shown = [line.split("│") for line in console.file.getvalue().splitlines() if "seed 0" in line]
     assert [[cell.strip() for cell in line[1:4]] for line in shown] == [
-        ["wrn34_10 d1-1-3, seed 0", "epoch 2/3", "31.25"],
-        ["wrn34_10 d1-1-5, seed 0", "finished, PGD-20 52.50 % in 7 s", "52.50"],
-        ["wrn34_10 d1-1-1, seed 0", "failed: it broke", "0.00"],
+        ["zoo:wrn34_10 d1-1-3, seed 0", "epoch 2/3", "31.25"],
+        ["zoo:wrn34_10 d1-1-5, seed 0", "finished, PGD-20 52.50 % in 7 s", "52.50"],
+        ["zoo:wrn34_10 d1-1-1, seed 0", "failed: it broke", "0.00"],
     ]
 
 
@@ -247,7 +251,7 @@ def test_what_fails_is_said_and_the_rest_is_kept(tmp_path: Path) -> None:
     options = SweepOptions(out=tmp_path / "out")
     few = replace(TINY, limit=2)
     with pytest.raises(
-        SweepError, match=r"1 of 2 trainings failed \(vgg11 w10-10-4 γ=0.01, seed 0: the loss became nan\)"
+        SweepError, match=r"1 of 2 trainings failed \(zoo:vgg11 w10-10-4 γ=0.01, seed 0: the loss became nan\)"
     ):
         sweeping.run(few, options, InTurn(broken=NAMES[0]))
     assert [row["name"] for row in rows(options.out / "results.csv")] == ["w10-10-4 γ=0.5"]
@@ -258,7 +262,7 @@ def test_what_fails_is_said_and_the_rest_is_kept(tmp_path: Path) -> None:
 
 def test_seeds_have_folders_of_their_own_and_one_row(tmp_path: Path) -> None:
     runner = InTurn()
-    compare = Compare(variants=("vgg11 gamma=0.03", "vgg11 10-10-4"), seeds=2, **SETTING)  # type: ignore[arg-type]
+    compare = Compare(variants=("zoo:vgg11 gamma=0.03", "zoo:vgg11 10-10-4"), seeds=2, **SETTING)  # type: ignore[arg-type]
     path = sweeping.run(compare, SweepOptions(out=tmp_path / "out"), runner)
     assert len(runner.done) == 4
     assert sorted(folder.name for folder in (tmp_path / "out").iterdir() if folder.is_dir()) == ["seed-0", "seed-1"]
@@ -272,7 +276,7 @@ def test_seeds_have_folders_of_their_own_and_one_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"factory": "vgg12"}, "reconfig.zoo has no factory vgg12"),
+        ({"network": "zoo:vgg12"}, "reconfig.zoo has no network 'vgg12'"),
         ({"gamma": -1.0}, "gamma"),
         ({"data": Data(path="nowhere")}, "the data folder nowhere does not exist"),
         ({"train": Train(batch=4096)}, "train.batch is 4096"),

@@ -14,7 +14,7 @@ from helpers.small_training import EXPERIMENT, STEPS, Quiet, small_network, smal
 from torch import Tensor, nn
 
 from reconfig.harness import files
-from reconfig.harness.data.dataset import Split
+from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import TRAINING, Attack, Compute, Setting, Train, WeightPerturbation
 from reconfig.harness.files import CheckpointError
 from reconfig.harness.training import training
