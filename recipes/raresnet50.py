@@ -11,7 +11,7 @@ def raresnet50() -> Experiment:
     """ResNet-50's depths and widths against RaResNet-50's, both in RaResNet's blocks, SAT at eps 4/255."""
     # The paper trains on ImageNet and prints 44.14 % under AutoAttack; --data takes any folder of images.
     return Experiment(
-        original=Network("raresnet"),
-        variant=Network("raresnet", rule="raresnet-50"),
+        original=Network("zoo:raresnet"),
+        variant=Network("zoo:raresnet", rule="raresnet-50"),
         threat=Threat(eps=Fraction(4, 255)),
     )
