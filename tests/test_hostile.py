@@ -291,7 +291,7 @@ def checkpoint_that_is_another_zip() -> Case:
 def finished(plan: str, weights: dict[str, torch.Tensor]) -> Callable[[], object]:
     """A network in the folder of a run."""
     Path("variant").mkdir()
-    files.write_json(Path("config.json"), {"variant": {"factory": "vgg11"}})
+    files.write_json(Path("config.json"), {"variant": {"model": "zoo:vgg11"}})
     files.write_text(Path("variant/plan.json"), plan)
     files.save_checkpoint(Path("variant/best.pt"), {"model": weights})
     return partial(checkpoints.load_network, Path("variant/best.pt"), 10)

@@ -49,7 +49,7 @@ class Together:
             data, gamma = replace(data, train_limit=160, test_limit=16, hold_out=16), 0.1
             train = replace(train, batch=32, lr=0.02, attack=Attack(steps=2))
         return Compare(
-            variants=(f"vgg11 gamma={gamma}", f"vgg11 10-10-4 gamma={gamma}"),
+            variants=(f"zoo:vgg11 gamma={gamma}", f"zoo:vgg11 10-10-4 gamma={gamma}"),
             budget="none",
             data=data,
             train=train,

@@ -33,8 +33,8 @@ from importlib.util import find_spec
 import lazy_loader
 
 _NEEDED = (
-    *("PIL", "accelerate", "jinja2", "matplotlib", "pyarrow", "pyautoattack", "rich", "safetensors", "scipy"),
-    *("sklearn", "tensorboard", "torchvision", "tyro"),
+    *("PIL", "accelerate", "filelock", "jinja2", "matplotlib", "pyarrow", "pyautoattack", "rich", "safetensors"),
+    *("scipy", "sklearn", "tensorboard", "torchvision", "tyro"),
 )
 _missing = [name for name in _NEEDED if find_spec(name) is None]
 if _missing:

@@ -165,7 +165,7 @@ def test_limits_are_measured_and_the_full_memory_is_told(tmp_path: Path, monkeyp
     text = (tmp_path / "limits.md").read_text()
     assert "The memory is full at a batch of 8." in text
     assert text.count("aten::") == 3
-    operations = 2 * limits.multiply_adds("vgg11") * (2 * 1 + 3) / 1e9
+    operations = 2 * limits.multiply_adds("zoo:vgg11") * (2 * 1 + 3) / 1e9
     assert f"a step needs {operations:.2f} GFLOP for an image" in text
 
 

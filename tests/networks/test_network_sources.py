@@ -55,10 +55,9 @@ def test_torchvision() -> None:
     pytest.importorskip("torchvision")
     model = networks.build("torchvision:squeezenet1_1?num_classes=7")
     assert model(torch.rand(1, 3, 64, 64)).shape == (1, 7)
-    assert refused("torchvision:resnet8") == (
-        "torchvision has no network 'resnet8'; the nearest are resnet18, resnet50, resnet34: "
-        "write 'torchvision:resnet18'"
-    )
+    message = refused("torchvision:resnet8")  # a plug-in may have given torchvision more names
+    assert message.startswith("torchvision has no network 'resnet8'; the nearest are resnet18, resnet")
+    assert message.endswith(": write 'torchvision:resnet18'")
     assert refused("torchvision:resnet18?num_clases=3").endswith("write 'torchvision:resnet18?num_classes=3'")
 
 

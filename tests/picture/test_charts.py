@@ -152,6 +152,7 @@ class Stuck(nn.Module):
 def test_what_is_frozen_is_noted() -> None:
     model = Stuck()
     plan = reconfig.plan(model, "10-4", example_input=torch.rand(1, 3, 8, 8))
-    note = str(plan.frozen[0])
-    assert plan.chart().notes == (note,)
-    assert plan.chart(model).notes == ("of each layer: channels in → out, kernel, g and the number of groups", note)
+    notes = (*plan.unscaled(), str(plan.frozen[0]))
+    assert notes[0].startswith("stage 2 keeps 20 of its 20 channels, which the rule asks to change: the number 320")
+    assert plan.chart().notes == notes
+    assert plan.chart(model).notes == ("of each layer: channels in → out, kernel, g and the number of groups", *notes)
