@@ -80,6 +80,7 @@ def test_a_forbidden_import_breaks_a_contract(file: str, line: str, tmp_path: Pa
     assert "BROKEN" in broken.stdout
 
 
+@pytest.mark.slow
 def test_an_oracle_of_every_install_must_not_be_missing_in_ci(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
     (tmp_path / "test_one.py").write_text("import pytest\npytest.importorskip('no_such_oracle')\n")

@@ -10,6 +10,7 @@ import torch
 from runner import CLIENTS, Runner
 
 
+@pytest.mark.slow
 def test_checkpoints_load_again(runner: Runner) -> None:
     saved = runner.run("saves.py")
     assert saved.code == 0, saved.err
@@ -32,6 +33,7 @@ def original(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> Callable[[], to
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("original")
 def test_loaded_weights_are_inherited_and_never_thrown_away(runner: Runner) -> None:
     fresh = runner.run("pretrained.py")
@@ -48,6 +50,7 @@ def test_loaded_weights_are_inherited_and_never_thrown_away(runner: Runner) -> N
     assert "got weights when it was copied or loaded from a file" in whole.err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("original")
 def test_weights_of_the_original_for_a_network_that_was_rewritten(runner: Runner) -> None:
     late = runner.run("--weights", "inherit", "pretrained.py", "--late")

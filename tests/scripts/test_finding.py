@@ -34,7 +34,13 @@ FOUND = {  # client: (its words, parameters before and after, made where, found 
 }
 
 
-@pytest.mark.parametrize("client", FOUND)
+QUICK = ("own_class.py", "imported.py", "by_timm.py")
+"""The clients that are tried each time."""
+
+
+@pytest.mark.parametrize(
+    "client", [client if client in QUICK else pytest.param(client, marks=pytest.mark.slow) for client in FOUND]
+)
 def test_clients(runner: Runner, client: str) -> None:
     if client.startswith("by_t"):
         pytest.importorskip(client.removeprefix("by_").removesuffix(".py"))
@@ -49,6 +55,7 @@ def test_clients(runner: Runner, client: str) -> None:
     assert ran.err.count("rewritten where it stands") == 1
 
 
+@pytest.mark.slow
 def test_a_class_that_is_named_is_rewritten_when_it_is_made(runner: Runner) -> None:
     ran = runner.run("--model", f"{CLIENTS}/own_class.py:Net", "own_class.py")
     assert (ran.code, ran.parameters) == (0, 12_872), ran.err
@@ -57,6 +64,7 @@ def test_a_class_that_is_named_is_rewritten_when_it_is_made(runner: Runner) -> N
     assert (named.code, named.parameters) == (0, 34_462), named.err
 
 
+@pytest.mark.slow
 def test_a_function_that_is_named_makes_the_network(runner: Runner) -> None:
     for name in ("models.resnet:resnet8", "models:resnet8", f"{CLIENTS}/models/resnet.py:resnet8"):
         ran = runner.run("--model", name, "teacher.py")
@@ -67,6 +75,7 @@ def test_a_function_that_is_named_makes_the_network(runner: Runner) -> None:
     assert "Generator" not in discriminator.err
 
 
+@pytest.mark.slow
 def test_one_that_is_made_in_parts_or_again_or_after_training(runner: Runner) -> None:
     ran = runner.run("folds.py")
     assert ran.code == 0, ran.err
@@ -79,12 +88,14 @@ def test_one_that_is_made_in_parts_or_again_or_after_training(runner: Runner) ->
     assert "was made after training began, and stays as it is" in ran.err
 
 
+@pytest.mark.slow
 def test_what_refers_to_parts_of_the_network(runner: Runner) -> None:
     ran = runner.run("parts.py")
     assert ran.code == 0, ran.err
     assert ran.out.split() == ["26", "14560", "14560", "1", "False"]
 
 
+@pytest.mark.slow
 def test_networks_without_shapes_or_memory_at_first(runner: Runner) -> None:
     for client in ("lazy.py", "meta.py"):
         ran = runner.run(client)
@@ -93,6 +104,7 @@ def test_networks_without_shapes_or_memory_at_first(runner: Runner) -> None:
         assert 0 < ran.loss < 3
 
 
+@pytest.mark.slow
 def test_compiled_networks(runner: Runner) -> None:
     ran = runner.run("compiled.py")
     assert ran.code == 0, ran.err
@@ -100,12 +112,14 @@ def test_compiled_networks(runner: Runner) -> None:
     assert "still compiled" in ran.out
 
 
+@pytest.mark.slow
 def test_a_network_inside_of_its_attack(runner: Runner) -> None:
     ran = runner.run("attacked.py")
     assert (ran.code, ran.parameters) == (0, 34_462), ran.err
     assert "reconfig: ResNet is rewritten" in ran.err
 
 
+@pytest.mark.slow
 def test_the_random_stream_goes_on_as_it_would(runner: Runner) -> None:
     ran = runner.run("random_stream.py")
     again = runner.run("random_stream.py")

@@ -37,6 +37,7 @@ def test_what_is_in_main(runner: Runner) -> None:
     assert bare.returncode == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["module", "package", "folder", "archive"])
 def test_modules_folders_and_archives(runner: Runner, kind: str) -> None:
     show = (
@@ -65,6 +66,7 @@ def test_modules_folders_and_archives(runner: Runner, kind: str) -> None:
     assert (ran.code, ran.out) == (3, bare.stdout), ran.err
 
 
+@pytest.mark.slow
 def test_a_module_finds_its_network(runner: Runner) -> None:
     command = [sys.executable, "-m", "trainer", "a", "--b"]
     bare = subprocess.run(command, cwd=CLIENTS, capture_output=True, text=True)

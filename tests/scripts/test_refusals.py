@@ -30,6 +30,7 @@ def test_several_networks_are_listed(runner: Runner, client: str) -> None:
     assert listed[3] == f"  reconfig run --rule 10-10-4 --model {choice} {CLIENTS}/{client} --own"
 
 
+@pytest.mark.slow
 def test_a_class_that_makes_several(runner: Runner) -> None:
     ran = runner.run("--model", "models.resnet:ResNet", "teacher.py")
     assert (ran.code, ran.out) == (1, "")
@@ -37,6 +38,7 @@ def test_a_class_that_makes_several(runner: Runner) -> None:
     assert f"--rule 10-10-4 --model {CLIENTS}/models/resnet.py:resnet8 {CLIENTS}/teacher.py" in ran.err
 
 
+@pytest.mark.slow
 def test_a_name_that_made_nothing(runner: Runner) -> None:
     ran = runner.run("--model", "models.resnet:RestNet", "imported.py")
     assert (ran.code, ran.out) == (1, "")  # ended before the first step
@@ -91,6 +93,7 @@ def test_a_script_that_fails_before_is_left_to_itself(runner: Runner) -> None:
     assert (ran.code, ran.err) == (1, "wrong data\n")
 
 
+@pytest.mark.slow
 def test_a_network_that_cannot_be_rewritten(runner: Runner) -> None:
     cases = [
         (("own_class.py",), "10-4-4-4-4-2", "stages"),
@@ -105,6 +108,7 @@ def test_a_network_that_cannot_be_rewritten(runner: Runner) -> None:
         assert "Traceback" not in ran.err
 
 
+@pytest.mark.slow
 def test_parameters_that_were_taken_too_early(runner: Runner) -> None:
     ran = runner.run("stale.py")
     assert (ran.code, ran.out) == (1, "")

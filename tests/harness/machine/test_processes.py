@@ -33,6 +33,7 @@ def trained(out: Path, case: str, processes: int) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     one, two = (trained(tmp_path / str(count), "small", count) for count in (1, 2))
     assert len(one["losses"]) == 20

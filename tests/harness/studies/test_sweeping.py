@@ -260,6 +260,7 @@ def test_what_fails_is_said_and_the_rest_is_kept(tmp_path: Path) -> None:
     assert again.done == NAMES[:1]
 
 
+@pytest.mark.slow
 def test_seeds_have_folders_of_their_own_and_one_row(tmp_path: Path) -> None:
     runner = InTurn()
     compare = Compare(variants=("zoo:vgg11 gamma=0.03", "zoo:vgg11 10-10-4"), seeds=2, **SETTING)  # type: ignore[arg-type]

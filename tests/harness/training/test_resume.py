@@ -69,6 +69,7 @@ def assert_same(out: Path, other: Path) -> None:
     assert (out / "table.md").read_text() == (other / "table.md").read_text()
 
 
+@pytest.mark.slow
 def test_killed_twice(tmp_path: Path) -> None:
     killed = tmp_path / "killed"
     kill(killed, None)
