@@ -32,7 +32,7 @@ def one(name: str) -> Entry:
 
 
 @pytest.mark.parametrize("name", QUICK)
-@pytest.mark.parametrize("gamma", [1.0, 1.5])
+@pytest.mark.parametrize("gamma", [1.0, pytest.param(1.5, marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 def test_small_models_are_right(name: str, gamma: float) -> None:
     row = judge(one(name), gamma)

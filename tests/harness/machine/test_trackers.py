@@ -134,6 +134,7 @@ READERS: dict[str, Callable[[Path], Curves]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the trackers' packages
 @pytest.mark.parametrize("tracker", READERS)
 def test_the_curves_of_a_stopped_run_are_whole(tracker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,6 +162,7 @@ def test_select_test_trains_on_everything(main: Main, tmp_path: Path) -> None:
     assert "on the test images" in (out / "table.md").read_text()
 
 
+@pytest.mark.slow
 def test_seeds_are_run_one_after_the_other_and_none_twice(
     main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -327,6 +328,7 @@ def test_a_file_is_no_folder(main: Main, tmp_path: Path, capsys: pytest.CaptureF
     assert "file is a file; give the name of a folder with --out" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_resume_without_a_run_begins_one(main: Main, tmp_path: Path) -> None:
     arguments = ("--train.epochs", "1", "--resume")
     assert main(*TINY, *arguments, "--out", str(tmp_path / "new")) == 0

@@ -194,6 +194,7 @@ def test_a_comparison_gives_everybody_what_the_first_has(of: str, tolerance: flo
 # ---------------------------------------------------------------- running
 
 
+@pytest.mark.slow
 def test_a_sweep_that_was_stopped_does_no_finished_work_twice(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
