@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
@@ -70,6 +69,15 @@ def place_widths(
     return _placement(structure, view, blocks, levels)
 
 
+@dataclass(frozen=True)
+class _Output:
+    """What a stage gives: its channels, its positions, and the input's size over that."""
+
+    channels: Extent
+    resolution: tuple[int, ...]
+    reduction: float
+
+
 def _placement(structure: Structure, view: View, blocks: Sequence[Block], levels: Levels) -> Placement:
     order = _in_order(levels)
     if not order:
@@ -95,13 +103,13 @@ def _placement(structure: Structure, view: View, blocks: Sequence[Block], levels
         for layers, later in zip(members, decoding, strict=True)
     ]
     stages = tuple(
-        _stage(structure, view, blocks, layers, decoding[index], index, index in dense, *outputs[index])
+        _stage(structure, view, blocks, layers, decoding[index], index, index in dense, outputs[index])
         for index, layers in enumerate(members)
     )
     return Placement(
         stages=Stages(stages, _paths(stem), _paths([*head, *view.auxiliary])),
         stage_of={width: min(found) for width, found in staged.items()},
-        outputs=tuple(extent for extent, _ in outputs),
+        outputs=tuple(output.channels for output in outputs),
         tied={width: frozenset(found - {min(found)}) for width, found in staged.items()},
         growth=frozenset().union(*dense.values()),
         head=frozenset(only_head | structure.widths_in(*(layer.out for layer in view.auxiliary))),
@@ -167,8 +175,7 @@ def _stage(
     decoding: Set[Layer],
     index: int,
     dense: bool,
-    channels: Extent,
-    resolution: tuple[int, ...],
+    output: _Output,
 ) -> Stage:
     found = {block: _within(block, layers) for block in blocks if block.path and _within(block, layers)}
     decoders = [block for block, inner in found.items() if decoding >= set(inner)]
@@ -177,9 +184,9 @@ def _stage(
     plain = [layer.path for layer in layers if layer in decoding and not any(layer in found[b] for b in decoders)]
     return Stage(
         index=index + 1,
-        reduction=2 ** view.level(max(1, math.prod(resolution))),
-        resolution=resolution,
-        width=structure.widths.size(channels),
+        reduction=output.reduction,
+        resolution=output.resolution,
+        width=structure.widths.size(output.channels),
         blocks=tuple(dict.fromkeys(paths)),
         layers=_paths(layers),
         dense=dense,
@@ -249,8 +256,8 @@ def _has_channels(structure: Structure, node: fx.Node) -> bool:
 
 def _output(
     structure: Structure, view: View, blocks: Sequence[Block], layers: Sequence[Layer], risen: Set[fx.Node]
-) -> tuple[Extent, tuple[int, ...]]:
-    """Channels and positions where a stage ends: its last layer's feature map, followed until the next layer."""
+) -> _Output:
+    """Where a stage ends: its last layer's feature map, followed until the next layer."""
     makers = {layer.node for layer in structure.layers}
     aside = {layer for block in blocks for layer in _within(block, layers) if view.level_of(layer.node) > block.level}
     mapped = [layer for layer in layers if view.layer_area[layer.node] > 1 and layer not in aside]  # not a gate
@@ -268,9 +275,12 @@ def _output(
         if not following:
             break
         node = min(following, key=lambda user: view.index[user])
+    if not isinstance(structure.values[node], Value):
+        node = layers[-1].node
     value = structure.values[node]
-    if not isinstance(value, Value):
-        value = structure.values[layers[-1].node]
     dims = list(zip(value.shape[1:], value.dims[1:], strict=True))
-    channels = next((extent for _, extent in dims if not constant(extent)), layers[-1].out)
-    return channels, tuple(size for size, extent in dims if constant(extent))
+    return _Output(
+        channels=next((extent for _, extent in dims if not constant(extent)), layers[-1].out),
+        resolution=tuple(size for size, extent in dims if constant(extent)),
+        reduction=2 ** view.level(max(1, view.area[node])),  # positions of the larger image, where there is one
+    )

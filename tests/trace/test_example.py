@@ -62,6 +62,7 @@ def test_a_small_image_has_the_stages_of_a_large_one(name: str) -> None:
     assert small.after == large.after
     assert small.params < small.params_before
     assert [stage.blocks for stage in small.stages] == [stage.blocks for stage in large.stages]
+    assert [stage.reduction for stage in small.stages] == [stage.reduction for stage in large.stages]
     assert small.stages[-1].resolution == (1, 1)
 
 
