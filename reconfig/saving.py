@@ -23,10 +23,10 @@ from reconfig.planning.plan import Plan
 from reconfig.trace.example import check_not_scripted
 from reconfig.trace.skeleton import tensors_of
 from reconfig.version import VERSION
+from reconfig.writing import whole
 
 _VERSION, _PLAN, _DIGEST = "reconfig", "plan", "plan_sha256"  # keys of the metadata
 _NO_PLAN = "none"  # the network is as its factory makes it
-_UNFINISHED = ".unfinished"
 _SHOWN = 5
 
 Signature = tuple[str, tuple[int, ...]]  # dtype and shape
@@ -75,14 +75,11 @@ def save(model: nn.Module, path: str | os.PathLike[str], plan: Plan | None = Non
         _same(found, plan.after, "the network is not what its plan makes", "the network", "the plan")
     text = _NO_PLAN if plan is None else plan.to_json()
     metadata = {_VERSION: VERSION, _PLAN: text, _DIGEST: _digest(text)}
-    unfinished = Path(f"{os.fspath(path)}{_UNFINISHED}")
     try:
-        safetensors.torch.save_file(tensors, unfinished, metadata)
-        os.replace(unfinished, path)
-    except (OSError, safetensors.SafetensorError) as error:
+        with whole(Path(path)) as unfinished:
+            safetensors.torch.save_file(tensors, unfinished, metadata)
+    except safetensors.SafetensorError as error:
         raise ExportError(f"cannot write {path}: {error}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def load(path: str | os.PathLike[str], factory: Callable[[], nn.Module]) -> nn.Module:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from reconfig.errors import ExportError
+from reconfig.writing import whole
 
 
 def print_json(record: Any) -> None:
@@ -44,11 +44,5 @@ def write(path: Path, content: str | bytes) -> None:
     Raises:
         ExportError: it cannot be written.
     """
-    unfinished = path.with_name(path.name + ".unfinished")
-    try:
+    with whole(path) as unfinished:
         unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise ExportError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)

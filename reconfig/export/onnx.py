@@ -11,11 +11,12 @@ from torch import nn
 
 from reconfig.errors import ExportError
 from reconfig.export.inputs import inputs_of
+from reconfig.export.paths import in_folder
 from reconfig.export.programs import Program, first_line, program, quiet
-from reconfig.export.writing import in_folder, whole
 from reconfig.export.written import Written
 from reconfig.planning.make import Example
 from reconfig.planning.plan import Plan
+from reconfig.writing import whole
 
 _NEEDED = ("onnx", "onnxscript")
 _NOT_RUN = "not run: onnxruntime is not installed"

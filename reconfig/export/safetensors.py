@@ -7,7 +7,7 @@ import os
 from torch import nn
 
 from reconfig.export.inputs import inputs_of
-from reconfig.export.writing import in_folder
+from reconfig.export.paths import in_folder
 from reconfig.export.written import Written
 from reconfig.planning.make import Example
 from reconfig.planning.plan import Plan

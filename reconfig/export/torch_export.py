@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from reconfig.export.inputs import inputs_of
+from reconfig.export.paths import in_folder
 from reconfig.export.programs import program, quiet
-from reconfig.export.writing import in_folder, whole
 from reconfig.export.written import Written
 from reconfig.planning.make import Example
 from reconfig.planning.plan import Plan
 from reconfig.trace.leaves import leaves
+from reconfig.writing import whole
 
 
 def to_torch_export(

@@ -17,7 +17,7 @@ from reconfig.export import onnx as onnx_format, to_code, to_onnx, to_safetensor
 from reconfig.export.formats import FORMATS, format_of
 from reconfig.export.programs import Program
 from reconfig.export.weights import fill
-from reconfig.export.writing import whole
+from reconfig.writing import whole
 
 
 def head() -> nn.Sequential:

@@ -14,12 +14,13 @@ from reconfig.export.code.classes import classes
 from reconfig.export.code.forwards import forwards
 from reconfig.export.code.source import source
 from reconfig.export.inputs import inputs_of
-from reconfig.export.writing import in_folder, whole
+from reconfig.export.paths import in_folder
 from reconfig.export.written import Written
 from reconfig.planning.make import Example
 from reconfig.planning.plan import Plan
 from reconfig.saving import save
 from reconfig.version import VERSION
+from reconfig.writing import whole
 
 _BY = "written by reconfig"
 

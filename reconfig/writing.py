@@ -24,21 +24,6 @@ def whole(path: Path) -> Iterator[Path]:
         yield unfinished
         os.replace(unfinished, path)
     except OSError as error:
-        raise ExportError(f"cannot write {path}: {error}") from error
+        raise ExportError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-def in_folder(path: str | os.PathLike[str], suffixes: tuple[str, ...], example: str) -> Path:
-    """``path``, whose folder is there and which ends as its format does.
-
-    Raises:
-        ExportError: where it does not.
-    """
-    found = Path(path)
-    if found.suffix not in suffixes:
-        raise ExportError(f"{found} does not end in {' or '.join(suffixes)}: write {example}")
-    if found.is_dir() or not found.parent.is_dir():
-        what = "is a folder" if found.is_dir() else f"lies in {found.parent}, which is no folder"
-        raise ExportError(f"cannot write {found}: it {what}")
-    return found
