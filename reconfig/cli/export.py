@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from reconfig.cli.options import Json, Model, Planning, RuleOrPlan, example
+from reconfig.cli.printing import aside, print_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,17 +44,17 @@ class Export:
         from reconfig.export.weights import fill
 
         chosen = FORMATS[self.to] if self.to else format_of(self.out)
-        original = networks.build(self.model)
-        network, plan, trained = self._network(original)
-        if self.weights_from is not None:
-            fill(network, self.weights_from)
-        written = chosen.write(network, self.out, plan, example_input=example(original, self.planning.input))
+        with aside():
+            original = networks.build(self.model)
+            network, plan, trained = self._network(original)
+            if self.weights_from is not None:
+                fill(network, self.weights_from)
+            written = chosen.write(network, self.out, plan, example_input=example(original, self.planning.input))
         notes = list(written.notes)
         if not trained and self.weights_from is None:
             notes.append(f"the weights are {_OF[plan.weights]}: --weights-from FILE takes trained ones")
         if self.json:
-            record = {"files": list(map(str, written.files)), "takes": written.takes, "notes": notes}
-            print(json.dumps(record, indent=1))
+            print_json({"files": list(map(str, written.files)), "takes": written.takes, "notes": notes})
             return
         print(f"Wrote {' and '.join(map(str, written.files))}, which takes {', '.join(written.takes)}")
         for note in notes:

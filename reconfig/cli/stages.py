@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from reconfig.cli.options import Input, Json, Model, example
-from reconfig.cli.printing import aside, print_json
+from reconfig.cli.shown import Shown
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    import reconfig
 
 
 @dataclass(frozen=True)
-class Stages:
+class Stages(Shown):
     """Show the stages of a network."""
 
-    model: Model
-    input: Input = None
-    json: Json = False
-
-    def __call__(self) -> None:
+    def read(self, model: nn.Module, given: tuple[Tensor, ...] | None) -> reconfig.Stages:
         import reconfig
-        from reconfig import networks
 
-        with aside():
-            model = networks.build(self.model)
-            found = reconfig.stages(model, example(model, self.input))
-        if self.json:
-            print_json(asdict(found))
-        else:
-            print(found)
+        return reconfig.stages(model, given)

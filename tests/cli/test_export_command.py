@@ -54,6 +54,16 @@ def test_a_saved_network_has_rule_and_weights(capsys: pytest.CaptureFixture[str]
     assert "saved.safetensors has its plan in it: leave gamma, budget and the like out" in capsys.readouterr().err
 
 
+def test_what_a_network_prints_is_not_in_the_json(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("talks.py").write_text(
+        "from reconfig import zoo\n\n\ndef net():\n    print('made')\n    return zoo.wrn(10, 1)\n"
+    )
+    assert main(["export", "talks.py:net", "10-10-4", "-o", "net.safetensors", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["files"] == ["net.safetensors"]
+    assert "made" in printed.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
