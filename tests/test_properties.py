@@ -6,10 +6,11 @@ import math
 from itertools import cycle
 from typing import Any
 
+import drawn
 import pytest
 import torch
 from graphs import HEADS, PIECES, SIDE, Network, Spec, check
-from hypothesis import HealthCheck, Phase, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 import reconfig
@@ -31,18 +32,10 @@ SPECS = st.builds(
 TERMS = st.integers(3, 15)
 GAMMAS = st.floats(0.3, 2.5) | st.just(1.0)
 
-# The quick run is the same every time and says at once what failed; the thorough one looks for the new and shrinks it.
-quick = settings(
-    max_examples=12,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+quick = drawn.quick(12)
 # In parts, so that several processes can share them (pytest -n).
 PARTS = 8
-thorough = settings(max_examples=2000 // PARTS, deadline=None, suppress_health_check=list(HealthCheck))
+thorough = drawn.thorough(2000 // PARTS)
 
 
 def image() -> Tensor:

@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import drawn
 import pytest
 import torch
 from graphs import check
-from hypothesis import HealthCheck, Phase, given, settings, strategies as st
+from hypothesis import given, strategies as st
 from torch import Tensor, nn
 
 import reconfig
@@ -17,14 +18,7 @@ from reconfig import zoo
 from reconfig.rule import widening
 from reconfig.zoo.wrn import BasicBlock
 
-quick = settings(
-    max_examples=10,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+quick = drawn.quick(10)
 
 
 class Block(nn.Module):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 
+import drawn
 import pytest
 import torch
 from graphs import check
-from hypothesis import HealthCheck, Phase, given, settings, strategies as st
+from hypothesis import given, strategies as st
 from structures import AlongAxes, Dense, Hourglass, Net, PooledBlock, Pyramid, Reduction, UNet, block, conv, nested
 from torch import nn
 
@@ -79,15 +80,8 @@ def tied_by_concats(draw: Draw) -> tuple[nn.Module, list[int]]:
 
 
 STRUCTURES = [nested_residuals, transitions, pools, side_branches, axes, decoders, tied_by_concats]
-quick = settings(
-    max_examples=2,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
-thorough = settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+quick = drawn.quick(2)
+thorough = drawn.thorough(500)
 
 
 def stages_are_those_built(structure: Callable[[Draw], tuple[nn.Module, list[int]]], data: st.DataObject) -> None:
