@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reconfig.zoo.gates import SqueezeExcite
-from reconfig.zoo.trunk import PreActivationTrunk
 
 
 class RaBasicBlock(nn.Module):
@@ -36,7 +35,7 @@ class RaBasicBlock(nn.Module):
         return residual + self.gate(self.conv2(out))
 
 
-class RaWideResNet(PreActivationTrunk):
+class RaWideResNet(nn.Module):
     """A 3x3 stem, stages of gated pre-activation blocks, BN-SiLU, global average pooling, one linear layer.
 
     Shapes: (N, 3, H, W) -> (N, num_classes). Nothing normalises the images here, as in all of this package; the paper's
@@ -76,8 +75,12 @@ class RaWideResNet(PreActivationTrunk):
             elif isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
 
-    def activate(self, x: Tensor) -> Tensor:
-        return F.silu(x)
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem_conv(x)
+        for block in self.blocks:
+            x = block(x)
+        x = F.adaptive_avg_pool2d(F.silu(self.bn1(x)), 1)
+        return self.fc(x.flatten(1))
 
 
 def rawrn(depth: int, widen: int, num_classes: int = 10) -> RaWideResNet:

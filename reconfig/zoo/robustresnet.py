@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reconfig.zoo.gates import SqueezeExcite
-from reconfig.zoo.trunk import PreActivationTrunk
 
 _EXPANSION = 4  # output channels of a block over its planes
 _SCALES = 8
@@ -73,7 +72,7 @@ class RobustResBlock(nn.Module):
         return torch.cat([*done, last], dim=1)
 
 
-class RobustResNet(PreActivationTrunk):
+class RobustResNet(nn.Module):
     """A 3x3 stem, stages of RobustResBlocks, BN-ReLU, global average pooling, one linear layer.
 
     Shapes: (N, 3, H, W) -> (N, num_classes).
@@ -124,6 +123,13 @@ class RobustResNet(PreActivationTrunk):
                 nn.init.zeros_(module.bias)
             elif isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem_conv(x)
+        for block in self.blocks:
+            x = block(x)
+        x = F.adaptive_avg_pool2d(F.relu(self.bn1(x)), 1)
+        return self.fc(x.flatten(1))
 
 
 def robustresnet(

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reconfig.zoo.trunk import PreActivationTrunk
-
 
 class BasicBlock(nn.Module):
     """BN-ReLU-conv3x3-BN-ReLU-conv3x3 and the residual; conv1x1 carries that where the shape changes."""
@@ -47,7 +45,7 @@ class NetworkBlock(nn.Module):
         return self.layer(x)
 
 
-class WideResNet(PreActivationTrunk):
+class WideResNet(nn.Module):
     """A 3x3 stem, stages of pre-activation basic blocks, BN-ReLU, global average pooling, one linear layer.
 
     Shapes: (N, 3, H, W) -> (N, num_classes). State-dict keys are those of RobustBench's `RobustWideResNet`.
@@ -94,6 +92,13 @@ class WideResNet(PreActivationTrunk):
                 nn.init.zeros_(module.bias)
             elif isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem_conv(x)
+        for block in self.blocks:
+            x = block(x)
+        x = F.adaptive_avg_pool2d(F.relu(self.bn1(x)), 1)
+        return self.fc(x.flatten(1))
 
 
 def wrn(depth: int, widen: int, num_classes: int = 10, dropout: float = 0.0) -> WideResNet:
