@@ -8,6 +8,8 @@
     "d2:2:1", "w2:2.5:1"        depths, widths in a ratio to each other; a budget solves the scale
     "d2:2:1 w2:2.5:1 d:w=7:3"   both, and the sum of the depths to that of the widening factors
     "10-10-4 growth"            densely connected stages scale their growth rate too, not only what enters them
+    "10-10-4 keep=group-width"  grouped convolutions keep the width of a group, and have fewer; ``keep=groups`` instead
+    "10-10-4 multiple=8"        widths are multiples of 8 where one is near
     "huang2021"                 a rule by its name, see ``NAMED``
 
 ``WORDS`` says where each word comes from.
@@ -17,14 +19,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from reconfig.errors import DepthError, RuleError
 from reconfig.named import NAMED as NAMED  # what a rule may be called is part of the language
 from reconfig.words import EXAMPLE, WORDS
 
+Keep = Literal["groups", "group-width"]
+"""What grouped convolutions keep: how many groups there are, or the channels of each."""
+_ASIDE = {"growth", "keep", "multiple"}
+"""Attributes that say how widths scale, and not to what."""
 _Number = TypeVar("_Number", int, float)
 _SAYS = {
     "widths": ("width", "channels", "width_ratio"),
@@ -32,6 +38,8 @@ _SAYS = {
     "the balance": ("balance",),
 }
 """What may be said once, and in which of a rule's attributes."""
+_READ: Mapping[str, Callable[[str], Any]] = {"keep": str, "multiple": int}
+"""Attributes that are not made of terms, one a stage."""
 _COUNTED: Mapping[str, tuple[type[RuleError], str, str]] = {
     "depth": (DepthError, "depth", "d9-7-1"),
     "channels": (RuleError, "channel count", "c216-432-864"),
@@ -51,6 +59,9 @@ class Rule:
         width_ratio: widths over the model's own, to each other; a budget solves the scale.
         depth_ratio: blocks, to each other; a budget solves the scale.
         balance: the sum of all depths to that of all widening factors, where both are ratios; None keeps the model's.
+        keep: what grouped convolutions keep, "groups" (how many there are) or "group-width" (the channels of each);
+            None is whichever is the same throughout the model.
+        multiple: widths are multiples of this where one is within a tenth of the exact width.
     """
 
     width: tuple[float, ...] | None = None
@@ -60,6 +71,8 @@ class Rule:
     width_ratio: tuple[float, ...] | None = None
     depth_ratio: tuple[float, ...] | None = None
     balance: tuple[float, float] | None = None
+    keep: Keep | None = None
+    multiple: int = 1
 
     def __post_init__(self) -> None:
         given = {what: [name for name in names if getattr(self, name) is not None] for what, names in _SAYS.items()}
@@ -77,6 +90,10 @@ class Rule:
             for value in terms or ():
                 if not (math.isfinite(value) and value > 0):
                     raise RuleError(f"rule {self}: {what} terms must be above 0, not {value:g}; {EXAMPLE}")
+        if self.keep not in (None, "groups", "group-width"):
+            raise RuleError(f"rule {self}: keep is 'groups', 'group-width' or None, not {self.keep!r}")
+        if isinstance(self.multiple, bool) or not isinstance(self.multiple, int) or self.multiple < 1:
+            raise RuleError(f"rule {self}: multiple is a whole number above 0, not {self.multiple!r}; write e.g. 8")
         for depth in self.depth or ():
             if depth < 1:
                 raise DepthError(
@@ -106,7 +123,7 @@ class Rule:
                 what = next((what for what, names in _SAYS.items() if name in names), name)
                 raise RuleError(f"rule {text!r} gives {what} twice; {EXAMPLE}")
             found[name] = value
-        if not found.keys() - {"growth"}:
+        if found.keys() <= _ASIDE:
             raise RuleError(f"rule {text!r} is empty; {EXAMPLE}")
         return cls(**found)
 
@@ -193,7 +210,10 @@ class Rule:
             words.append("w" + _joined(self.width_ratio, ":"))
         if self.balance is not None:
             words.append("d:w=" + _joined(self.balance, ":"))
-        return " ".join([*words, *(["growth"] if self.growth else [])])
+        words += ["growth"] if self.growth else []
+        words += [f"keep={self.keep}"] if self.keep is not None else []
+        words += [f"multiple={self.multiple}"] if self.multiple != 1 else []
+        return " ".join(words)
 
 
 def _joined(terms: tuple[_Number, ...], by: str = "-") -> str:
@@ -204,6 +224,8 @@ def _read(word: str, text: str) -> tuple[str, Any]:
     """The attribute of ``Rule`` that a word sets, and its value."""
     for name, known in WORDS.items():
         if match := known.pattern.fullmatch(word):
+            if name in _READ:
+                return name, _READ[name](match[1])
             terms = tuple(float(term) for term in re.split("[-:]", match[1])) if match.groups() else ()
             return name, _checked(name, terms, text) if terms else True
     raise RuleError(f"{word!r} in rule {text!r} is not understood; {EXAMPLE}, or is one of {', '.join(NAMED)}")

@@ -14,6 +14,9 @@ HUANG_2023 = (
     "Huang S. et al., Revisiting Residual Networks for Adversarial Robustness: An Architectural Perspective, CVPR 2023"
 )
 PENG_2023 = "Peng et al., Robust Principles: Architectural Design Principles for Adversarially Robust CNNs, BMVC 2023"
+XIE_2017 = "Xie et al., Aggregated Residual Transformations for Deep Neural Networks, CVPR 2017"
+RADOSAVOVIC_2020 = "Radosavovic et al., Designing Network Design Spaces, CVPR 2020"
+SANDLER_2018 = "Sandler et al., MobileNetV2, CVPR 2018 (its code)"
 
 _TERM = r"\d+(?:\.\d+)?"
 _BY_STAGE = rf"({_TERM}(?:-{_TERM})+)"
@@ -78,6 +81,19 @@ WORDS: Mapping[str, Word] = MappingProxyType(
             re.compile("growth"),
             "densely connected stages scale their growth rate too, not only what enters them",
             "ours: the paper's count of DenseNet-121-R leaves the growth rate as it is",
+        ),
+        "keep": Word(
+            "keep=group-width",
+            re.compile("keep=(groups|group-width)"),
+            "what grouped convolutions keep: the number of groups, or the channels of each; left out, whichever is the "
+            "same throughout the network, and the number where both or neither are",
+            f"ours: {XIE_2017} designs by the number of groups, {RADOSAVOVIC_2020} by their width",
+        ),
+        "multiple": Word(
+            "multiple=8",
+            re.compile(r"multiple=([1-9]\d*)"),
+            "widths are multiples of this where one is within a tenth of the exact width",
+            f"ours: matrix units take multiples of 8 or 16; the tenth is that of {SANDLER_2018}",
         ),
     }
 )

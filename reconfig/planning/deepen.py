@@ -44,7 +44,9 @@ def with_depth(
     first = capture(skeleton, original.inputs)
     if first.error is not None:
         raise VerifyError(f"with the depth of rule {rule} the model does not run: {first.error}") from first.error
-    return read_probe(Probe(skeleton, original.inputs, first), stages), edits, numbers
+    grouping = original.structure.grouping
+    keep = None if grouping is None else grouping.kept
+    return read_probe(Probe(skeleton, original.inputs, first), stages, keep), edits, numbers
 
 
 def _fit_concats(

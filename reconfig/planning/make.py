@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
@@ -18,7 +19,7 @@ from reconfig.planning.published import published_edits
 from reconfig.planning.reading import Reading, read_model
 from reconfig.planning.summary import changing_channels, frozen_widths, stage_plans
 from reconfig.rewrite.weights import check_weights
-from reconfig.rule import Rule, check_gamma
+from reconfig.rule import Keep, Rule, check_gamma
 from reconfig.trace.example import check_model
 from reconfig.trace.skeleton import tensors_of
 
@@ -49,13 +50,52 @@ def make_plan(
             f"rule {rule} has a ratio, which leaves the scale open: say what the result has to count, as in "
             f"reconfig.plan(model, {str(rule)!r}, budget='params') or budget=('flops', 1_000_000_000)"
         )
-    original = read_model(model, example_input, stages)
+    how = _How(parsed, gamma, budget, example_input, weights, stages, outputs)
+    plan = _made(model, how, parsed.keep)
+    if parsed.keep is None and plan.grouping is not None and plan.grouping.kept == "group-width" and plan.frozen:
+        # Whole groups keep other widths from scaling here, as where two stages share them: then their number stays.
+        other = _made(model, how, "groups")
+        plan = other if _channels_frozen(other) < _channels_frozen(plan) else plan
+    if strict and plan.frozen:
+        first = plan.frozen[0]
+        raise FrozenError(
+            f"{len(plan.frozen)} widths cannot be scaled, the first in stage {first.stage} "
+            f"({', '.join(first.layers[:3])}): {first.reason}; "
+            + (f"{first.remedy}, or " if first.remedy else "")
+            + "strict=False keeps them as they are"
+        )
+    if strict and plan.unscaled():
+        raise FrozenError(f"{plan.unscaled()[0]}; strict=False leaves it so")
+    return plan
+
+
+@dataclass(frozen=True)
+class _How:
+    """What a plan is made by; see ``reconfig.plan``."""
+
+    rule: Rule
+    gamma: float
+    budget: Budget | None
+    example_input: Example | None
+    weights: str
+    stages: Mapping[str, int] | None
+    outputs: Outputs
+
+
+def _channels_frozen(plan: Plan) -> int:
+    return sum(frozen.width for frozen in plan.frozen)
+
+
+def _made(model: nn.Module, how: _How, keep: Keep | None) -> Plan:
+    """The plan with grouped convolutions that keep ``keep``."""
+    parsed, stages, weights, outputs = how.rule, how.stages, how.weights, how.outputs
+    original = read_model(model, how.example_input, stages, keep)
     before = {name: tuple(tensor.shape) for name, tensor in tensors_of(model)}
     counts_before, own = Counts(original), original.structure.own_sizes()
     params_before, flops_before = counts_before.params(own), counts_before.flops(own)
     target = None
-    if budget is not None:
-        target = read_budget(budget, {"params": params_before, "flops": flops_before})
+    if how.budget is not None:
+        target = read_budget(how.budget, {"params": params_before, "flops": flops_before})
     settled = parsed
     if parsed.depth_ratio is not None and target is not None:
 
@@ -66,15 +106,16 @@ def make_plan(
     edited, edits, numbers = with_depth(original, settled, stages, weights)
     counts = counts_before if edited is original else Counts(edited)
     widths_target = target if parsed.solves_gamma else None
-    result = agree(edited, settled, gamma, widths_target, counts, kept_widths(edited, outputs))
+    result = agree(edited, settled, how.gamma, widths_target, counts, kept_widths(edited, outputs))
     attributes = numbers + result.attributes
-    plan = Plan(
+    return Plan(
         model=type(model).__name__,
         rule=str(parsed),
         gamma=result.gamma,
         weights=weights,
         budget=target.number if target else None,
         budget_of=target.unit if target else None,
+        grouping=edited.structure.grouping,
         stages=stage_plans(original, edited, settled, result),
         frozen=frozen_widths(edited, settled, result),
         params_before=params_before,
@@ -89,14 +130,3 @@ def make_plan(
         channels=changing_channels(edited.structure, result.sizes),
         device=original.inputs[0].device.type,
     )
-    if strict and plan.frozen:
-        first = plan.frozen[0]
-        raise FrozenError(
-            f"{len(plan.frozen)} widths cannot be scaled, the first in stage {first.stage} "
-            f"({', '.join(first.layers[:3])}): {first.reason}; "
-            + (f"{first.remedy}, or " if first.remedy else "")
-            + "strict=False keeps them as they are"
-        )
-    if strict and plan.unscaled():
-        raise FrozenError(f"{plan.unscaled()[0]}; strict=False leaves it so")
-    return plan

@@ -33,10 +33,11 @@ from reconfig.trace.record import Shape
 from reconfig.trace.skeleton import make_skeleton, tensors_of
 from reconfig.trace.traces import kept, unchanged
 from reconfig.trace.watch import preserved_rng
+from reconfig.widths.grouping import Grouping
 from reconfig.widths.reasons import FrozenKind
 
 _LAYERS = "of each layer: channels in → out, kernel, g and the number of groups"
-_FORMAT = 3  # of the JSON; 2 did not say what a stage keeps
+_FORMAT = 4  # of the JSON; 3 did not say what grouped convolutions keep
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ class Plan:
         weights: how the result is filled.
         budget: the count that gamma, or the depths, were solved for, or None.
         budget_of: what the budget counts, "params" or "flops".
+        grouping: what grouped convolutions keep: the number of groups, or the width of each; None where none are.
         stages: the stages before and after.
         frozen: what had to keep its width, and why.
         params_before, params: parameters (shared ones once).
@@ -128,6 +130,7 @@ class Plan:
     weights: str
     budget: int | None
     budget_of: str | None
+    grouping: Grouping | None
     stages: tuple[StagePlan, ...]
     frozen: tuple[Frozen, ...]
     params_before: int
@@ -160,6 +163,7 @@ class Plan:
             table(("stage", "resolution", "blocks", "width", "parameters"), rows),
             f"parameters {params}, multiply-adds {flops}",
         ]
+        lines += [] if self.grouping is None else [str(self.grouping)]
         lines += self._met()
         lines += map(str, self.frozen)
         return "\n".join(lines)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from reconfig.rule import Keep
 from reconfig.staging.placement import Placement, place_widths
 from reconfig.trace.example import Probe, probe
 from reconfig.trace.skeleton import tensors_of
@@ -56,24 +57,29 @@ class Reading:
         return None if first is None else stage_of[first] + 1
 
 
-def read_model(model: nn.Module, example_input: object = None, stages: Mapping[str, int] | None = None) -> Reading:
-    """Capture ``model`` and find its widths and stages.
+def read_model(
+    model: nn.Module,
+    example_input: object = None,
+    stages: Mapping[str, int] | None = None,
+    keep: Keep | None = None,
+) -> Reading:
+    """Capture ``model`` and find its widths and stages; ``keep`` as in ``propagate``.
 
     Raises:
         InputError: where the model does not run.
         ModelError, StageError: where it has no stages, or not those that are given.
     """
-    return read_probe(probe(model, example_input), stages)
+    return read_probe(probe(model, example_input), stages, keep)
 
 
-def read_probe(start: Probe, stages: Mapping[str, int] | None) -> Reading:
+def read_probe(start: Probe, stages: Mapping[str, int] | None, keep: Keep | None) -> Reading:
     """As ``read_model``, of a skeleton that was captured already."""
     captures, roomy = start.captures(), start.roomy()
-    structure = propagate(start.skeleton, captures)
+    structure = propagate(start.skeleton, captures, keep=keep)
     placement = place_widths(start.skeleton, structure, roomy, stages)
     if _ties_pieces(structure, placement):
         # Halves that one width meets stay halves, but not where they come from several stages: the later ones' scale.
-        structure = propagate(start.skeleton, captures, apart=True)
+        structure = propagate(start.skeleton, captures, apart=True, keep=keep)
         placement = place_widths(start.skeleton, structure, roomy, stages)
     return Reading(start.skeleton, start.inputs, structure, placement)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import lcm
+from math import gcd, lcm
 
 from reconfig.errors import RuleError
 from reconfig.planning.reading import Reading
 from reconfig.rule import Rule, scaled
 from reconfig.widths.reasons import Reason
+
+_NEAR = 0.1  # of the exact width: how far a preferred multiple may be from it
 
 
 @dataclass(frozen=True)
@@ -18,23 +20,36 @@ class Group:
     """Widths of one stage that are equal, and stay so.
 
     They round to a common divisor: a factorized reduction halves its width, so 115.2 becomes 116 for the whole stage,
-    as in the paper's DARTS-R.
+    as in the paper's DARTS-R. Multiples of ``preferred``, which is one of the divisor, are taken where they are near.
     """
 
     widths: tuple[int, ...]
     size: int
     ratio: float
     divisor: int
+    preferred: int
 
     def scaled(self, gamma: float) -> int:
-        """The new size: the nearest multiple of the divisor."""
+        """The new size: the nearest multiple of the preferred divisor where it is near, else of the divisor."""
         factor = self.ratio * gamma
-        return self.size if factor == 1.0 else scaled(self.size, factor, self.divisor)
+        if factor == 1.0:
+            return self.size
+        size = scaled(self.size, factor, self.preferred)
+        return size if self._near(size, gamma) else scaled(self.size, factor, self.divisor)
 
     def alternatives(self, gamma: float) -> tuple[int, ...]:
-        """The multiples of the divisor on both sides of the exact value."""
-        below = math.floor(self.size * self.ratio * gamma / self.divisor) * self.divisor
-        return tuple(size for size in (below, below + self.divisor) if size > 0)
+        """The multiples on both sides of the exact value: of the preferred divisor where they are near."""
+        sides = self._sides(gamma, self.preferred)
+        near = tuple(size for size in sides if self._near(size, gamma))
+        return near or self._sides(gamma, self.divisor)
+
+    def _sides(self, gamma: float, divisor: int) -> tuple[int, ...]:
+        below = math.floor(self.size * self.ratio * gamma / divisor) * divisor
+        return tuple(size for size in (below, below + divisor) if size > 0)
+
+    def _near(self, size: int, gamma: float) -> bool:
+        exact = self.size * self.ratio * gamma
+        return self.preferred == self.divisor or abs(size - exact) <= _NEAR * exact
 
 
 class Ratios:
@@ -74,15 +89,19 @@ class Scaling:
     def __init__(self, reading: Reading, rule: Rule, kept: Mapping[int, Reason]) -> None:
         widths, stage_of = reading.structure.widths, reading.placement.stage_of
         ratios = Ratios(reading, rule)
-        members: dict[tuple[int, float, int], list[int]] = {}
+        channels = reading.structure.channels_per_width()
+        members: dict[tuple[int, float, int, int], list[int]] = {}
         self._own = reading.structure.own_sizes()
         for width, size in self._own.items():
             if width in stage_of and width not in kept:
-                members.setdefault((stage_of[width], ratios(width), size), []).append(width)
-        self.groups = tuple(
-            Group(tuple(found), size, ratio, lcm(*(widths.divisors[width] for width in found)))
-            for (_, ratio, size), found in members.items()
-        )
+                key = stage_of[width], ratios(width), size, channels.get(width, 1)
+                members.setdefault(key, []).append(width)
+
+        def group(found: list[int], size: int, ratio: float, each: int) -> Group:
+            divisor = lcm(*(widths.divisors[width] for width in found))
+            return Group(tuple(found), size, ratio, divisor, lcm(divisor, rule.multiple // gcd(rule.multiple, each)))
+
+        self.groups = tuple(group(found, size, ratio, each) for (_, ratio, size, each), found in members.items())
 
     def __call__(self, gamma: float) -> dict[int, int]:
         """The size of every free width at this gamma."""

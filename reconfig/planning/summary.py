@@ -22,7 +22,8 @@ def frozen_widths(reading: Reading, rule: Rule, result: Agreement) -> tuple[Froz
     structure, placement = reading.structure, reading.placement
     ratios = Ratios(reading, rule)
     found: dict[tuple[int, int, Reason], list[str]] = {}
-    sizes = structure.own_sizes()
+    each = structure.channels_per_width()
+    sizes = {width: size * each.get(width, 1) for width, size in structure.own_sizes().items()}
     for width, size in sizes.items():
         reason, stage = result.kept.get(width), placement.stage_of.get(width)
         if reason is None or stage is None or reason.kind in _NATURAL:

@@ -8,29 +8,34 @@ from typing import Any
 from torch import fx, nn
 from torch.fx.node import map_arg
 
+from reconfig.rule import Keep
 from reconfig.trace.leaves import leaves
 from reconfig.trace.record import Capture
 from reconfig.trace.skeleton import tensors_of
 from reconfig.widths.algebra import const
 from reconfig.widths.calls import HANDLERS, Handler, unknown
 from reconfig.widths.flops import LAWS
+from reconfig.widths.grouping import find_grouping
 from reconfig.widths.reasons import INPUT, OUTPUT, FrozenKind, Reason
 from reconfig.widths.site import Draft, Site, source_line
 from reconfig.widths.solver import Widths
 from reconfig.widths.structure import Cost, Structure, Value
 
 
-def propagate(model: nn.Module, captures: Sequence[Capture], *, apart: bool = False) -> Structure:
+def propagate(
+    model: nn.Module, captures: Sequence[Capture], *, apart: bool = False, keep: Keep | None = None
+) -> Structure:
     """Read the captures of ``model`` in widths: one width for all that must stay equal.
 
     Args:
         model: the skeleton that was captured.
         captures: of its forward.
         apart: let the pieces of a concat that one width meets be of different lengths, where they have equal ones now.
+        keep: what grouped convolutions keep; None is whichever is the same throughout the model.
     """
     widths = Widths(apart)
     params = {name: tuple(widths.fresh(size) for size in tensor.shape) for name, tensor in tensors_of(model)}
-    draft = Draft(widths, params)
+    draft = Draft(widths, params, find_grouping(model, captures, keep))
     for capture in captures:
         for index, node in enumerate(capture.nodes):
             draft.values[node] = _value(draft, node, index)
@@ -41,6 +46,7 @@ def propagate(model: nn.Module, captures: Sequence[Capture], *, apart: bool = Fa
         captures=tuple(captures),
         widths=widths,
         params=params,
+        grouping=draft.grouping,
         values=draft.values,
         layers=tuple(draft.layers),
         attributes=tuple(draft.attributes),

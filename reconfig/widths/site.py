@@ -11,6 +11,7 @@ from torch import fx
 
 from reconfig.trace.record import Shape
 from reconfig.widths.algebra import Dims, Extent, const
+from reconfig.widths.grouping import Grouping
 from reconfig.widths.reasons import FrozenKind, Reason
 from reconfig.widths.solver import Widths
 from reconfig.widths.structure import Attribute, Layer, Value
@@ -24,6 +25,7 @@ class Draft:
 
     widths: Widths
     params: dict[str, Dims]
+    grouping: Grouping | None
     values: dict[fx.Node, Any] = field(default_factory=dict)
     layers: list[Layer] = field(default_factory=list)
     attributes: list[Attribute] = field(default_factory=list)

@@ -155,6 +155,25 @@ class Widths:
         self.divisible(extent, divisor)
         return merged([divided(term, divisor) for term in self.resolve(extent)])
 
+    def runs(self, extent: Extent, length: int) -> Extent | None:
+        """How many runs of ``length`` channels ``extent`` is made of, each of which stays whole from now on.
+
+        None where a term is not made of whole runs that can come and go.
+        """
+        terms = self.resolve(extent)
+        if not all(_run(term) % length == 0 or self._of_several_runs(term, length) for term in terms):
+            return None
+        for term in terms:
+            width = sole_width(term)
+            if width is not None and width not in self._bound:
+                count = self.fresh(self.sizes[width] // length)
+                self._bind(width, (product([*count[0], length]),))
+        return merged([product([*term[:-1], _run(term) // length]) for term in self.resolve(extent)])
+
+    def _of_several_runs(self, term: Term, length: int) -> bool:
+        width = sole_width(term)
+        return width is not None and self.sizes[width] % length == 0 and self.sizes[width] > length
+
     def _each_divisible(self, extent: Extent, divisor: int) -> bool:
         return all(self.size((term,)) % divisor == 0 for term in self.resolve(extent))
 
@@ -398,3 +417,8 @@ class Widths:
                 self.divisors[part.width] = lcm(self.divisors[part.width], part.den)
         if width in self.frozen:
             self.freeze(extent, self.frozen.pop(width))
+
+
+def _run(term: Term) -> int:
+    """The number of channels that lie beside each other for each one of the widths in ``term``."""
+    return term[-1] if isinstance(term[-1], int) else 1

@@ -11,7 +11,8 @@ from torch import fx
 
 from reconfig.trace.leaves import leaves
 from reconfig.trace.record import Capture, Shape
-from reconfig.widths.algebra import Dims, Extent, parts
+from reconfig.widths.algebra import Dims, Extent, number, parts
+from reconfig.widths.grouping import Grouping
 from reconfig.widths.solver import Widths
 
 Sizes = Mapping[int, int]
@@ -91,6 +92,7 @@ class Structure:
         captures: the forward in eval mode and, where a part runs in training only, the one in training mode.
         widths: all widths and the equations between them.
         params: the dimensions of every parameter and buffer, by its first name.
+        grouping: what its grouped convolutions keep; None where it has none.
         values: what every node of the captures gives: a ``Value``, or a nested tuple of them.
         layers: the calls that make channels, in execution order, capture after capture.
         attributes: the numbers that modules keep about widths.
@@ -101,6 +103,7 @@ class Structure:
     captures: tuple[Capture, ...]
     widths: Widths
     params: Mapping[str, Dims]
+    grouping: Grouping | None
     values: Mapping[fx.Node, Any]
     layers: tuple[Layer, ...]
     attributes: tuple[Attribute, ...]
@@ -114,6 +117,15 @@ class Structure:
     def own_sizes(self) -> dict[int, int]:
         """Channels of every free width as the model is."""
         return {width: self.widths.sizes[width] for width in self.widths.free()}
+
+    def channels_per_width(self) -> dict[int, int]:
+        """How many channels each one of a width stands for: more than 1 where whole groups come and go."""
+        found: dict[int, int] = {}
+        for layer in self.layers:
+            for term in self.widths.resolve(layer.out):
+                for part in parts((term,)):
+                    found[part.width] = math.gcd(found.get(part.width, 0), number(term))
+        return found
 
     def values_at(self, node: fx.Node) -> Iterator[Value]:
         """What a node gives and what it takes."""

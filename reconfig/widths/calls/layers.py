@@ -41,6 +41,11 @@ def convolution(
         site.widths.pin(weight.dims[1])
         site.read(axis=1)
         site.keep(groups=out)
+    elif groups > 1 and (count := _groups_that_scale(site, incoming, weight)) is not None:
+        # The width of a group stays, and there are as many as the channels that come in make.
+        site.widths.pin(weight.dims[1])
+        site.tie(out, site.widths.resolve(incoming))
+        site.keep(groups=count)
     elif groups > 1:
         site.adopt(weight.dims[1], site.divide(incoming, groups))
         site.read(axis=1)
@@ -49,6 +54,14 @@ def convolution(
         site.adopt(weight.dims[1], incoming)
         site.read(axis=1)
     return _layer(site, input, weight, bias, channel, out, depthwise)
+
+
+def _groups_that_scale(site: Site, incoming: Extent, weight: Value) -> Extent | None:
+    """The number of groups of a grouped convolution, where it is the width of a group that stays."""
+    grouping, path = site.draft.grouping, site.node.meta["path"]
+    if grouping is None or grouping.kept == "groups" or path in grouping.others:
+        return None
+    return site.widths.runs(incoming, weight.shape[1])
 
 
 def transposed_convolution(
