@@ -29,6 +29,19 @@ def block(into: int, out: int, stride: int = 1) -> Residual:
     return Residual(nn.Sequential(conv(into, out, 3, stride), nn.Conv2d(out, out, 3, 1, 1)), into, out, stride)
 
 
+class GroupedBlock(nn.Module):
+    """A bottleneck whose middle is a grouped convolution, and a shortcut."""
+
+    def __init__(self, into: int, out: int, groups: int, stride: int = 1) -> None:
+        super().__init__()
+        self.reduce, self.expand = conv(into, out, 1), nn.Conv2d(out, out, 1)
+        self.grouped = nn.Conv2d(out, out, 3, stride, 1, groups=groups)
+        self.shortcut = nn.Identity() if into == out and stride == 1 else nn.Conv2d(into, out, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.expand(F.relu(self.grouped(self.reduce(x)))) + self.shortcut(x))
+
+
 class Net(nn.Module):
     """A stem, a trunk and a classifier."""
 

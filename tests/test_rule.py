@@ -32,6 +32,8 @@ from reconfig.words import WORDS
         ("d2:2:1", Rule(depth_ratio=(2, 2, 1))),
         ("w2:2.5:1", Rule(width_ratio=(2, 2.5, 1))),
         ("d2:2:1 w5-7-3", Rule(depth_ratio=(2, 2, 1), width=(5, 7, 3))),
+        ("10-4 keep=groups multiple=8", Rule(width=(10, 4), keep="groups", multiple=8)),
+        ("multiple=16 keep=group-width d2-1", Rule(depth=(2, 1), keep="group-width", multiple=16)),
         ("d:w=7:3 w2:2.5:1 d2:2:1", Rule(depth_ratio=(2, 2, 1), width_ratio=(2, 2.5, 1), balance=(7, 3))),
     ],
 )
@@ -51,7 +53,7 @@ def test_named_rules_parse_and_cite(name: str) -> None:
 @pytest.mark.parametrize("attribute", WORDS)
 def test_every_word_sets_its_attribute_and_says_its_source(attribute: str) -> None:
     word = WORDS[attribute]
-    besides = {"balance": "d2:2:1 w2:2.5:1", "growth": "10-4"}.get(attribute, "")
+    besides = {"balance": "d2:2:1 w2:2.5:1", **dict.fromkeys(("growth", "keep", "multiple"), "10-4")}.get(attribute, "")
     rule = Rule.parse(f"{word.example} {besides}")
     assert getattr(rule, attribute)
     assert word.meaning

@@ -12,7 +12,7 @@ to inner), each factor a number or a width divided by a number:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import gcd, prod
 from typing import NamedTuple
 
@@ -91,6 +91,22 @@ def divided(term: Term, divisor: int) -> Term:
     return product(result)
 
 
+def multiplied(term: Term, factor: int) -> Term:
+    """``term * factor``, taken out of a denominator where there is one."""
+    result: list[Factor] = []
+    for item in term:
+        if isinstance(item, Part) and factor > 1:
+            common = gcd(item.den, factor)
+            item, factor = Part(item.width, item.den // common), factor // common
+        result.append(item)
+    return product([*result, factor])
+
+
+def run(term: Term) -> int:
+    """How many neighbouring channels one of its widths stands for, as those of a group."""
+    return term[-1] if isinstance(term[-1], int) else 1
+
+
 def merged(terms: Iterable[Term]) -> Extent:
     """Neighbouring constants are one constant; empty ones vanish."""
     result: list[Term] = []
@@ -105,3 +121,14 @@ def merged(terms: Iterable[Term]) -> Extent:
             term = (size,)
         result.append(term)
     return tuple(result) or const(0)
+
+
+def remaining_cuts(size: int, first: int, lengths: Sequence[int]) -> list[int]:
+    """How the rest of a term of ``size`` is cut by the lengths that follow the ``first``."""
+    rest, cuts = size - first, []
+    for length in lengths:
+        if rest <= 0:
+            break
+        cuts.append(min(length, rest))
+        rest -= cuts[-1]
+    return [*cuts, rest] if rest > 0 else cuts

@@ -18,9 +18,12 @@ from reconfig.widths.algebra import (
     constant,
     divided,
     merged,
+    multiplied,
     number,
     parts,
     product,
+    remaining_cuts,
+    run,
     single_width,
     sole_width,
 )
@@ -156,23 +159,16 @@ class Widths:
         return merged([divided(term, divisor) for term in self.resolve(extent)])
 
     def runs(self, extent: Extent, length: int) -> Extent | None:
-        """How many runs of ``length`` channels ``extent`` is made of, each of which stays whole from now on.
-
-        None where a term is not made of whole runs that can come and go.
-        """
-        terms = self.resolve(extent)
-        if not all(_run(term) % length == 0 or self._of_several_runs(term, length) for term in terms):
-            return None
-        for term in terms:
+        """How many runs of ``length`` channels ``extent`` is made of, all whole from now on; None if they are not."""
+        for term in self.resolve(extent):
             width = sole_width(term)
-            if width is not None and width not in self._bound:
-                count = self.fresh(self.sizes[width] // length)
-                self._bind(width, (product([*count[0], length]),))
-        return merged([product([*term[:-1], _run(term) // length]) for term in self.resolve(extent)])
-
-    def _of_several_runs(self, term: Term, length: int) -> bool:
-        width = sole_width(term)
-        return width is not None and self.sizes[width] % length == 0 and self.sizes[width] > length
+            several = width is not None and self.sizes[width] % length == 0 and self.sizes[width] > length
+            if not several and run(term) % length:
+                return None
+        for term in self.resolve(extent):
+            if (width := sole_width(term)) is not None and width not in self._bound:
+                self._bind(width, (product([*self.fresh(self.sizes[width] // length)[0], length]),))
+        return merged([product([*term[:-1], run(term) // length]) for term in self.resolve(extent)])
 
     def _each_divisible(self, extent: Extent, divisor: int) -> bool:
         return all(self.size((term,)) % divisor == 0 for term in self.resolve(extent))
@@ -242,7 +238,7 @@ class Widths:
                 term = queue.pop(0)
                 size = self.size((term,))
                 if size > missing:
-                    rest = self._remaining_cuts(size, missing, lengths[len(pieces) + 1 :])
+                    rest = remaining_cuts(size, missing, lengths[len(pieces) + 1 :])
                     replaced = self._cut_term(term, [missing, *rest], reason)
                     term, *others = replaced
                     queue = [*others, *queue]
@@ -254,17 +250,6 @@ class Widths:
         return [self.resolve(piece) for piece in pieces]
 
     # -- solving ----------------------------------------------------------------------------------------------------
-
-    @staticmethod
-    def _remaining_cuts(size: int, first: int, lengths: Sequence[int]) -> list[int]:
-        """How the rest of a term of ``size`` is cut by the lengths that follow the ``first``."""
-        rest, cuts = size - first, []
-        for length in lengths:
-            if rest <= 0:
-                break
-            cuts.append(min(length, rest))
-            rest -= cuts[-1]
-        return [*cuts, rest] if rest > 0 else cuts
 
     def _cut_term(self, term: Term, lengths: Sequence[int], reason: Reason) -> list[Term]:
         if constant((term,)):
@@ -362,13 +347,13 @@ class Widths:
         if ratio == 1 and len(left) == len(right) == 1:
             self._bind(max(a.width, b.width), ((Part(min(a.width, b.width)),),))
         elif ratio.numerator == 1 and len(right) == 1:
-            self._bind(b.width, (product(self._scaled(left, b.den)),))  # b = a / n
+            self._bind(b.width, (multiplied(left, b.den),))  # b = a / n
         elif ratio.denominator == 1 and len(left) == 1:
-            self._bind(a.width, (product(self._scaled(right, a.den)),))  # a = b / n
+            self._bind(a.width, (multiplied(right, a.den),))  # a = b / n
         elif len(right) == 1:
-            self._bind(b.width, (product(self._scaled(left, b.den)),))  # b keeps the order of a channel shuffle
+            self._bind(b.width, (multiplied(left, b.den),))  # b keeps the order of a channel shuffle
         elif len(left) == 1:
-            self._bind(a.width, (product(self._scaled(right, a.den)),))
+            self._bind(a.width, (multiplied(right, a.den),))
         else:
             unit = Part(len(self.sizes))
             self.fresh(gcd(self.sizes[a.width], self.sizes[b.width]))
@@ -381,17 +366,6 @@ class Widths:
                 return
             self._bind(a.width, (product([unit, per_a]),))
             self._bind(b.width, (product([unit, per_b]),))
-
-    @staticmethod
-    def _scaled(term: Term, factor: int) -> list[Factor]:
-        """``term * factor``, taken out of a denominator where there is one."""
-        scaled: list[Factor] = []
-        for item in term:
-            if isinstance(item, Part) and factor > 1:
-                common = gcd(item.den, factor)
-                item, factor = Part(item.width, item.den // common), factor // common
-            scaled.append(item)
-        return [*scaled, factor]
 
     def _equate_products(self, left: Term, right: Term, reason: Reason) -> None:
         """Products of several widths (a weight seen as a matrix) are equal where they are so factor by factor."""
@@ -417,8 +391,3 @@ class Widths:
                 self.divisors[part.width] = lcm(self.divisors[part.width], part.den)
         if width in self.frozen:
             self.freeze(extent, self.frozen.pop(width))
-
-
-def _run(term: Term) -> int:
-    """The number of channels that lie beside each other for each one of the widths in ``term``."""
-    return term[-1] if isinstance(term[-1], int) else 1

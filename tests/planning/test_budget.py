@@ -31,7 +31,7 @@ IMAGE = torch.zeros(1, 3, 16, 16)
 
 @pytest.mark.parametrize(("budget", "miss"), [("params", 0.12), ("flops", 0.09)])
 def test_coarse_divisors_are_met_as_near_as_multiples_allow(budget: str, miss: float) -> None:
-    plan = reconfig.plan(Grouped(), "10-4", budget=budget, example_input=IMAGE)
+    plan = reconfig.plan(Grouped(), "10-4 keep=groups", budget=budget, example_input=IMAGE)
     before, after = (plan.params_before, plan.params) if budget == "params" else (plan.flops_before, plan.flops)
     widths = [stage.width[1] for stage in plan.stages]
     assert widths[0] % 19 == widths[1] % 46 == 0
@@ -45,7 +45,7 @@ def test_coarse_divisors_are_met_as_near_as_multiples_allow(budget: str, miss: f
         return same.params if budget == "params" else same.flops
 
     assert count(*widths) == after
-    by_gamma = reconfig.plan(Grouped(), "10-4", gamma=plan.gamma, example_input=IMAGE)
+    by_gamma = reconfig.plan(Grouped(), "10-4 keep=groups", gamma=plan.gamma, example_input=IMAGE)
     rounded = by_gamma.params if budget == "params" else by_gamma.flops
     assert abs(after - before) <= abs(rounded - before)
     assert abs(after / before - 1) < miss
@@ -57,9 +57,17 @@ def test_many_widths_meet_a_budget_to_a_hundredth_of_a_percent() -> None:
 
 
 def test_a_width_may_round_up_or_down_to_its_divisor() -> None:
-    group = Group(widths=(0,), size=100, ratio=0.4, divisor=16)
+    group = Group(widths=(0,), size=100, ratio=0.4, divisor=16, preferred=16)
     assert (group.scaled(1.0), group.alternatives(1.0)) == (48, (32, 48))
-    assert Group(widths=(0,), size=16, ratio=0.1, divisor=16).alternatives(1.0) == (16,)
+    assert Group(widths=(0,), size=16, ratio=0.1, divisor=16, preferred=16).alternatives(1.0) == (16,)
+
+
+def test_a_preferred_multiple_is_taken_where_it_is_near() -> None:
+    group = Group(widths=(0,), size=100, ratio=0.41, divisor=1, preferred=8)
+    assert (group.scaled(1.0), group.alternatives(1.0)) == (40, (40,))
+    assert (group.scaled(3.0), group.alternatives(3.0)) == (120, (120, 128))
+    assert (group.scaled(0.3), group.alternatives(0.3)) == (12, (12, 13))  # 8 and 16 are too far from 12.3
+    assert Group(widths=(0,), size=100, ratio=1.0, divisor=1, preferred=8).scaled(1.0) == 100
 
 
 @pytest.mark.parametrize(("unit", "number"), [("flops", 400_000_000), ("params", 9_000_000)])

@@ -10,7 +10,20 @@ import pytest
 import torch
 from graphs import check
 from hypothesis import given, strategies as st
-from structures import AlongAxes, Dense, Hourglass, Net, PooledBlock, Pyramid, Reduction, UNet, block, conv, nested
+from structures import (
+    AlongAxes,
+    Dense,
+    GroupedBlock,
+    Hourglass,
+    Net,
+    PooledBlock,
+    Pyramid,
+    Reduction,
+    UNet,
+    block,
+    conv,
+    nested,
+)
 from torch import nn
 
 import reconfig
@@ -79,7 +92,19 @@ def tied_by_concats(draw: Draw) -> tuple[nn.Module, list[int]]:
     return Net(trunk, width, widths[-1]), widths
 
 
-STRUCTURES = [nested_residuals, transitions, pools, side_branches, axes, decoders, tied_by_concats]
+def groups(draw: Draw) -> tuple[nn.Module, list[int]]:
+    """Of one number, as in a ResNeXt, or of one width, as in a RegNet."""
+    each, by_width = draw(st.sampled_from([2, 4])), draw(st.integers(0, 1))
+    widths = [4 * width for width in rising(draw, most=3)]
+    trunk = nn.Sequential()
+    for number, (into, out) in enumerate(pairwise([widths[0], *widths])):
+        count = out // each if by_width else each
+        blocks = draw(COUNTS) + 1
+        trunk.extend(GroupedBlock(out if n else into, out, count, 1 if n or not number else 2) for n in range(blocks))
+    return Net(trunk, widths[0], widths[-1]), widths
+
+
+STRUCTURES = [nested_residuals, transitions, pools, side_branches, axes, decoders, tied_by_concats, groups]
 quick = drawn.quick(2)
 thorough = drawn.thorough(500)
 
