@@ -107,10 +107,13 @@ def changing_channels(structure: Structure, sizes: Sizes) -> Channels:
     }
     resolved = {name: tuple(widths.resolve(extent) for extent in dims) for name, dims in structure.params.items()}
     dims = {name: extents for name, extents in resolved.items() if structure.widths_in(*extents) & changed.keys()}
-    used = structure.widths_in(*(extent for extents in dims.values() for extent in extents))
+    gains = {name: widths.resolve(extent) for name, extent in structure.gains.items()}
+    gains = {name: extent for name, extent in gains.items() if structure.widths_in(extent) & changed.keys()}
+    used = structure.widths_in(*(extent for extents in dims.values() for extent in extents), *gains.values())
     return Channels(
         widths=changed,
         dims=dims,
         sizes={width: widths.sizes[width] for width in sorted(used - changed.keys())},
         reads=tuple(read for read in structure.reads if read[0] in dims),
+        gains=gains,
     )

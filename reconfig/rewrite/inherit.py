@@ -37,12 +37,15 @@ class Channels:
         dims: the dimensions of each tensor, in all widths; those not in ``widths`` are ``sizes`` long.
         sizes: channel counts of the widths that stay.
         reads: (parameter, axis) where a layer sums over channels.
+        gains: parameters that scale a weight which is standardised over these channels; copies leave such a weight as
+            it is, so that its gain is divided.
     """
 
     widths: Mapping[int, Resized] = field(default_factory=dict)
     dims: Mapping[str, Dims] = field(default_factory=dict)
     sizes: Mapping[int, int] = field(default_factory=dict)
     reads: tuple[tuple[str, int], ...] = ()
+    gains: Mapping[str, Extent] = field(default_factory=dict)
 
 
 def inherit(original: nn.Module, edits: Sequence[DepthEdit], channels: Channels) -> Callable[[str, Tensor], Tensor]:
@@ -62,6 +65,9 @@ def inherit(original: nn.Module, edits: Sequence[DepthEdit], channels: Channels)
             if (name, axis) in reads:
                 view = [-1 if other == axis else 1 for other in range(new.dim())]
                 new = new / copies.to(new).view(view)
+        if name in channels.gains:
+            _, copies = _positions(channels.gains[name], channels, sources)
+            new = new / copies[0] if bool((copies == copies[0]).all()) else new
         return new.clone()
 
     return fill

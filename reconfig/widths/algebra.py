@@ -92,14 +92,14 @@ def divided(term: Term, divisor: int) -> Term:
 
 
 def multiplied(term: Term, factor: int) -> Term:
-    """``term * factor``, taken out of a denominator where there is one."""
+    """``term * factor``, out of a denominator where there is one; what is left lies outside: pieces in a row."""
     result: list[Factor] = []
     for item in term:
         if isinstance(item, Part) and factor > 1:
             common = gcd(item.den, factor)
             item, factor = Part(item.width, item.den // common), factor // common
         result.append(item)
-    return product([*result, factor])
+    return product([factor, *result])
 
 
 def run(term: Term) -> int:

@@ -52,6 +52,7 @@ def propagate(
         attributes=tuple(draft.attributes),
         costs=tuple(_costs(draft, captures[0])),  # the others repeat the first
         reads=tuple(draft.reads),
+        gains=draft.gains,
     )
 
 

@@ -7,6 +7,7 @@ from os.path import basename
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import fx
 
 from reconfig.trace.record import Shape
@@ -30,6 +31,7 @@ class Draft:
     layers: list[Layer] = field(default_factory=list)
     attributes: list[Attribute] = field(default_factory=list)
     reads: dict[tuple[str, int], None] = field(default_factory=dict)
+    gains: dict[str, Extent] = field(default_factory=dict)
     varying: set[fx.Node] = field(default_factory=set)
 
 
@@ -89,6 +91,8 @@ class Site:
         weight = self.node.args[1] if len(self.node.args) > 1 else self.node.kwargs["weight"]
         if isinstance(weight, fx.Node) and weight.op == "get_attr":
             self.draft.reads[str(weight.target), axis] = None
+        elif isinstance(weight, fx.Node) and (gain := _standardised_gain(weight)) is not None:
+            self.draft.gains[str(gain.target)] = self.draft.values[weight].dims[axis]
 
     def layer(self, out: Extent, input: Extent, positions: Shape, depthwise: bool = False, kernel: Shape = ()) -> None:
         """The call makes the channels ``out`` from ``input`` at these positions."""
@@ -103,6 +107,21 @@ class Site:
         """Whether this tensor (counted among those of the call) does not depend on the input, and another does."""
         sources = self.node.all_input_nodes
         return self.node in self.draft.varying and len(sources) == 2 and sources[argument] not in self.draft.varying
+
+
+def _standardised_gain(weight: fx.Node) -> fx.Node | None:
+    """The parameter that scales a weight which a batch norm standardises before it is used; None where none does.
+
+    (Brock et al., Characterizing signal propagation to close the performance gap in unnormalized ResNets, ICLR 2021.)
+    """
+    while weight.target not in (F.batch_norm, torch.batch_norm):
+        if weight.op != "call_function" or not weight.all_input_nodes:
+            return None
+        weight = weight.all_input_nodes[0]
+    gain = weight.kwargs.get("weight", weight.args[3] if len(weight.args) > 3 else None)
+    while isinstance(gain, fx.Node) and gain.op != "get_attr":
+        gain = gain.all_input_nodes[0] if len(gain.all_input_nodes) == 1 else None
+    return gain if isinstance(gain, fx.Node) else None
 
 
 def _constant(shape: Any) -> Any:

@@ -98,6 +98,7 @@ class Structure:
         attributes: the numbers that modules keep about widths.
         costs: multiply-adds of the first capture, call by call, for its whole batch.
         reads: (parameter, axis) where a call sums over channels, which is where copies of channels are divided.
+        gains: parameters that scale a weight standardised over these channels, which are divided in its place.
     """
 
     captures: tuple[Capture, ...]
@@ -109,6 +110,7 @@ class Structure:
     attributes: tuple[Attribute, ...]
     costs: tuple[Cost, ...]
     reads: tuple[tuple[str, int], ...]
+    gains: Mapping[str, Extent]
 
     def widths_in(self, *extents: Extent) -> set[int]:
         """The widths of which these extents are made, all that is bound resolved."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import reconfig
 from reconfig import Plan, zoo
@@ -68,6 +69,54 @@ def test_growing_keeps_the_function(name: str, gamma: float) -> None:
 
 
 @pytest.mark.slow
+class Standardised(nn.Conv2d):
+    """A convolution whose weight is standardised and scaled by a gain."""
+
+    def __init__(self, width: int, new: int, stride: int = 1) -> None:
+        super().__init__(width, new, 3, stride, 1)
+        self.gain = nn.Parameter(torch.rand(new, 1, 1, 1) + 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.weight.reshape(1, self.out_channels, -1)
+        scale = (self.gain * 0.3).view(-1)
+        weight = F.batch_norm(rows, None, None, weight=scale, training=True, momentum=0.0).reshape_as(self.weight)
+        return F.conv2d(x, weight, self.bias, self.stride, self.padding)
+
+
+def test_gains_of_standardised_weights_are_divided() -> None:
+    model = nn.Sequential(Standardised(3, 8), nn.ReLU(), Standardised(8, 16, 2), nn.ReLU(), Standardised(16, 16))
+    model.extend([nn.ReLU(), nn.Flatten(), nn.Linear(16 * 64, 5)]).double().eval()
+    image = torch.randn(2, 3, 16, 16).double()
+    grown = reconfig.apply(model, "10-10", gamma=2, weights="inherit", example_input=image).eval()
+    torch.testing.assert_close(grown(image), model(image), rtol=1e-5, atol=0)  # batch norm adds its eps to a variance
+
+
+class Normed(nn.Module):
+    """Each layer sees all before it, through a norm over their channels and a depthwise convolution."""
+
+    def __init__(self, into: int, growth: int, layers: int) -> None:
+        super().__init__()
+        widths = [into + growth * number for number in range(layers)]
+        self.layers = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(width, width, 3, padding=1, groups=width), nn.GroupNorm(1, width), nn.Conv2d(width, growth, 1)
+            )
+            for width in widths
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = torch.cat([x, layer(x)], 1)
+        return x
+
+
+def test_pieces_of_equal_length_lie_one_after_the_other() -> None:
+    model = nn.Sequential(conv(3, 8), Normed(8, 8, 3), conv(32, 16, 2), nn.Flatten(), nn.Linear(16 * 64, 5))
+    model, image = shaken(model), torch.randn(2, 3, 16, 16).double()
+    grown = reconfig.apply(model, "10-10 growth", gamma=2, weights="inherit", example_input=image).eval()
+    torch.testing.assert_close(grown(image), model(image))
+
+
 def test_growing_keeps_the_function_of_a_dense_network() -> None:
     model, image = shaken(zoo.densenet121()), torch.randn(1, 3, 32, 32).double()
     result = reconfig.apply(model, "10-10-10", gamma=1.5, weights="inherit", example_input=image)
