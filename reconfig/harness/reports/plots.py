@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = "osD^vP"
@@ -229,4 +230,58 @@ def grid(points: Sequence[Point], title: str) -> str:
         axes.set(title=title, xlabel="width of the last stage (tenths)", ylabel="depths")
         axes.grid(visible=False)
         figure.colorbar(shown, label="PGD-20 accuracy (%)")
+        return _svg(figure)
+
+
+# -- a comparison of rules ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Costed:
+    """A network by what it costs."""
+
+    rule: str
+    held: str | None
+    """params or flops; None for the original."""
+    params: float
+    flops: float
+    """Multiply-adds of one image."""
+    robust: float
+    """Best PGD-20 accuracy in %, the mean over seeds."""
+    interval: tuple[float, float]
+    """In which that lies with 95 %."""
+
+
+def costs(points: Sequence[Costed], title: str) -> str:
+    """Robust accuracy over parameters and over multiply-adds, with intervals.
+
+    A colour a rule; a marker is filled where what the axis shows is held. Points at one cost are moved a little aside.
+    The first is the original, with a line at its height.
+    """
+    original, *others = points
+    rules = list(dict.fromkeys(point.rule for point in others))
+    with _figure(2, 10.4, 4.2) as (figure, drawn):
+        for axes, (axis, label) in zip(drawn, {"params": "parameters", "flops": "multiply-adds"}.items(), strict=True):
+            most = max(getattr(point, axis) for point in points)
+            unit, word = (1e3, "thousands") if most < 1e6 else (1e6, "millions")
+            axes.axhline(original.robust, color="#6b7280", lw=1, ls=":")
+            for number, point in enumerate([original, *others]):
+                place = rules.index(point.rule) if number else -1
+                colour = COLOURS[place % len(COLOURS)] if number else "#1b1f24"
+                aside = (place - (len(rules) - 1) / 2) * 7 if number and point.held == axis else 0
+                low, high = point.interval
+                where = axes.transData + ScaledTranslation(aside / 72, 0, figure.dpi_scale_trans)
+                axes.errorbar(
+                    getattr(point, axis) / unit, point.robust, [[point.robust - low], [high - point.robust]],
+                    fmt=_MARKERS[place % len(_MARKERS)] if number else "*", ms=6.5 if number else 11, color=colour,
+                    mfc=colour if point.held in (axis, None) else "white", elinewidth=1.1, capsize=2.5, transform=where,
+                    label=point.rule,
+                )  # fmt: skip
+            axes.set(xlabel=f"{label} ({word})", ylabel="PGD-20 accuracy (%)")
+            axes.margins(x=0.18, y=0.12)
+        drawn[0].set_title("filled: at the original's parameters")
+        drawn[1].set_title("filled: at the original's multiply-adds")
+        handles, names = drawn[0].get_legend_handles_labels()
+        shown = dict(zip(names, handles, strict=True))  # a rule once
+        figure.legend(shown.values(), shown.keys(), loc="outside upper center", ncols=len(shown), title=title)
         return _svg(figure)
