@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from recipes.small_wrn import SMALL
+from dataclasses import replace
+
+from recipes.small_wrn import small_wrn
 from reconfig.harness import Compare
 
 
 def small_vgg() -> Compare:
     """VGG-11 of 8 to 64 channels (145,898 parameters) and three rules at its two costs, SAT on CIFAR-10."""
-    # A ratio of three stages as one of five; a VGG has no blocks to take RobustResNet's depths.
-    return Compare(network="zoo:vgg11", gamma=0.125, rules=("10-10-10", "10-10-4", "10-10-7", "w2:2:2:2.5:1"), **SMALL)
+    # RobustResNet's widths of three stages as widths of five; a VGG has no blocks to take its depths.
+    rules = ("10-10-10", "10-10-4", "10-10-7", "w2:2:2:2.5:1")
+    return replace(small_wrn(), network="zoo:vgg11", gamma=0.125, rules=rules)

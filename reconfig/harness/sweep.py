@@ -54,8 +54,8 @@ class Sweep(Setting):
 
     evaluate: Evaluate = field(default_factory=lambda: Evaluate(attacks=("pgd20",)))
     seeds: int = 1
-    """How often everything is done, with seed, seed + 1, ...: all networks of one seed, then all of the next. A later run
-    with --resume may raise it, and trains only what is missing."""
+    """How often everything is done, with seed, seed + 1, ...: all networks of one seed, then all of the next. A later
+    run with --resume may raise it, and trains only what is missing."""
     limit: int | None = None
     """Only the first so many configurations. A later run with --resume may raise it."""
 
@@ -83,14 +83,14 @@ class Compare(Sweep):
     gamma: float = 1.0
     """Factor on every width of the network, before it is compared: 0.1 makes one small enough for a CPU."""
     rules: tuple[str, ...] = ("10-10-4", "10-10-7")
-    """The rules, such as 10-10-4 "d2:2:1 w2:2.5:1" robustresnet-width. One that leaves the network as it is, as 10-10-10
-    does, is the network itself, which is trained once."""
+    """The rules, such as 10-10-4 "d2:2:1 w2:2.5:1" robustresnet-width. One that leaves the network as it is, as
+    10-10-10 does, is the network itself, which is trained once."""
     hold: Literal["params", "flops", "both"] = "both"
     """What of the network every rule is given as much of, by gamma or the scale of its ratios; both takes each rule
     twice."""
     within: float = 0.03
-    """The part of what is held by which a rule may miss it, since channels and blocks are whole; one that is farther off
-    is refused before anything is trained."""
+    """The part of what is held by which a rule may miss it, since channels and blocks are whole; one that is farther
+    off is refused before anything is trained."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

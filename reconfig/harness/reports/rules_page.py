@@ -21,13 +21,12 @@ def render(
 ) -> str:
     """The page, from the tables and the figure, what the jobs left in their folders, and what result.json has."""
     names = {result.configuration.folder: result.configuration.name for result in found}
+    histories = {result.configuration.name: [job.history() for job in result.jobs] for result in found}
     return TEMPLATES.get_template("rules_page.html.j2").render(
         title=f"Rules for {found[0].outcomes[0].name}",
         tables=[table.for_screen() for table in tables],
         figure=Markup(figure),
-        curves=Markup(
-            plots.curves({result.configuration.name: [job.history() for job in result.jobs] for result in found})
-        ),
+        curves=Markup(plots.curves(histories)),
         stages=stages({result.configuration.folder: result.plan for result in found}),
         names=names,
         colours={},

@@ -42,7 +42,9 @@ class SweepError(reconfig.ReconfigError):
 
 
 def run(sweep: Sweep, options: SweepOptions, runner: Runner | None = None) -> Path:
-    """Run ``sweep`` by ``runner`` (as the options say, if left out); the path of its CSV. All is checked before anything is written.
+    """Run ``sweep`` and write what comes of it; the path of its CSV. All is checked before anything is written.
+
+    ``runner`` does the jobs, if not as the options say.
 
     Raises:
         ReconfigError: One of its subclasses, for data, networks and folders that cannot be used. A ``SweepError``
