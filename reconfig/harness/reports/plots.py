@@ -260,28 +260,40 @@ def costs(points: Sequence[Costed], title: str) -> str:
     """
     original, *others = points
     rules = list(dict.fromkeys(point.rule for point in others))
+    colours = {"original": ("#1b1f24", "*")} | {
+        rule: (COLOURS[place % len(COLOURS)], _MARKERS[place % len(_MARKERS)]) for place, rule in enumerate(rules)
+    }
+    middle = len(rules) // 2
+    aside = {rule: place - middle + (place >= middle) for place, rule in enumerate(rules)}  # of the original, at 0
     with _figure(2, 10.4, 4.2) as (figure, drawn):
         for axes, (axis, label) in zip(drawn, {"params": "parameters", "flops": "multiply-adds"}.items(), strict=True):
-            most = max(getattr(point, axis) for point in points)
-            unit, word = (1e3, "thousands") if most < 1e6 else (1e6, "millions")
+            at = [float(getattr(point, axis)) for point in points]
+            unit, word = (1e3, "thousands") if max(at) < 1e6 else (1e6, "millions")
             axes.axhline(original.robust, color="#6b7280", lw=1, ls=":")
-            for number, point in enumerate([original, *others]):
-                place = rules.index(point.rule) if number else -1
-                colour = COLOURS[place % len(COLOURS)] if number else "#1b1f24"
-                aside = (place - (len(rules) - 1) / 2) * 7 if number and point.held == axis else 0
+            for point, x in zip(points, at, strict=True):
+                colour, marker = colours[point.rule]
+                points_aside = 7 * aside[point.rule] if point.held == axis else 0
+                where = axes.transData + ScaledTranslation(points_aside / 72, 0, figure.dpi_scale_trans)
                 low, high = point.interval
-                where = axes.transData + ScaledTranslation(aside / 72, 0, figure.dpi_scale_trans)
                 axes.errorbar(
-                    getattr(point, axis) / unit, point.robust, [[point.robust - low], [high - point.robust]],
-                    fmt=_MARKERS[place % len(_MARKERS)] if number else "*", ms=6.5 if number else 11, color=colour,
-                    mfc=colour if point.held in (axis, None) else "white", elinewidth=1.1, capsize=2.5, transform=where,
-                    label=point.rule,
+                    x / unit, point.robust, [[point.robust - low], [high - point.robust]], fmt=marker, color=colour,
+                    ms=11 if marker == "*" else 6.5, mfc=colour if point.held in (axis, None) else "white",
+                    elinewidth=1.1, capsize=2.5, transform=where, label=point.rule,
                 )  # fmt: skip
-            axes.set(xlabel=f"{label} ({word})", ylabel="PGD-20 accuracy (%)")
-            axes.margins(x=0.18, y=0.12)
+            # matplotlib does not look for what was moved aside.
+            heights = [bound for point in points for bound in point.interval]
+            axes.set(xlabel=f"{label} ({word})", ylabel="PGD-20 accuracy (%)",
+                     xlim=_around([x / unit for x in at]), ylim=_around(heights))  # fmt: skip
         drawn[0].set_title("filled: at the original's parameters")
         drawn[1].set_title("filled: at the original's multiply-adds")
         handles, names = drawn[0].get_legend_handles_labels()
-        shown = dict(zip(names, handles, strict=True))  # a rule once
-        figure.legend(shown.values(), shown.keys(), loc="outside upper center", ncols=len(shown), title=title)
+        firsts = [names.index(name) for name in dict.fromkeys(names)]  # a rule once
+        figure.legend([handles[each] for each in firsts], [names[each] for each in firsts],
+                      loc="outside upper center", ncols=len(firsts), title=title)  # fmt: skip
         return _svg(figure)
+
+
+def _around(values: Sequence[float]) -> tuple[float, float]:
+    """The limits of an axis that has room on both sides of ``values``."""
+    room = 0.15 * (max(values) - min(values)) or 0.1 * abs(values[0]) or 1.0
+    return min(values) - room, max(values) + room
