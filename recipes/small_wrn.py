@@ -15,7 +15,7 @@ def small_wrn() -> Compare:
         # The last two are RobustResNet's ratios (Huang S. et al., 2023). Its depths as blocks, so that gamma solves the
         # widths: whole blocks alone would miss what is held by a sixth.
         rules=("10-10-10", "10-10-4", "10-10-7", "w2:2.5:1", "d2-2-1"),
-        data=Data(train_limit=7700, hold_out=200),
+        data=Data(train_limit=5200, hold_out=200),
         train=Train(epochs=2, batch=50, schedule="cosine"),
         # The last epoch is the best by decree: nothing overfits in so few, and one checkpoint is measured, not two.
         evaluate=Evaluate(attacks=("pgd20", "preview"), select_after=Fraction(1, 2), aa_images=200, aa_shard=200),

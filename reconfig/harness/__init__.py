@@ -34,7 +34,7 @@ import lazy_loader
 
 _NEEDED = (
     *("PIL", "accelerate", "filelock", "jinja2", "matplotlib", "pyarrow", "pyautoattack", "rich", "safetensors"),
-    *("scipy", "sklearn", "statsmodels", "tensorboard", "torchvision", "tyro"),
+    *("scipy", "sklearn", "tensorboard", "torchvision", "tyro"),
 )
 _missing = [name for name in _NEEDED if find_spec(name) is None]
 if _missing:

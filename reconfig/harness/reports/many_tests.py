@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from scipy import special, stats
-from statsmodels.stats.multitest import multipletests
 
 ALPHA = 0.05
 """How often, at most, any of several differences that are none is called one."""
@@ -20,11 +20,13 @@ def holm(found: Sequence[float | None]) -> list[float | None]:
     Rejecting what comes out below ``ALPHA`` is wrong anywhere in at most that part of all such families, however the
     tests depend on one another: which those of rules against one original do.
     """
-    tested = [p for p in found if p is not None]
-    if not tested:
-        return list(found)
-    corrected = iter(multipletests(tested, method="holm")[1].tolist())
-    return [None if p is None else next(corrected) for p in found]
+    tested = np.array([p for p in found if p is not None])
+    order = tested.argsort()
+    steps = np.arange(len(tested), 0, -1)  # the smallest is one of all, the next one of those that are left
+    corrected = np.empty_like(tested)
+    corrected[order] = np.minimum(np.maximum.accumulate(tested[order] * steps), 1)
+    values = iter(corrected.tolist())
+    return [None if p is None else next(values) for p in found]
 
 
 def detectable(spread: float | None, seeds: int, tests: int) -> float | None:

@@ -161,7 +161,7 @@ def _differences(
             name = f"{results.label(measure)} {checkpoint}: {each.name}"
             known = pairs.get(each.result.configuration)
             rows.append([name, *(_cells(known) if known is not None else ["is the original", *[""] * 5])])
-    tests, seeds = len(found) - 1, len(found[0].outcomes)
+    tests, seeds = max(len(found) - 1, 1), len(found[0].outcomes)
     tested = (
         f"between seeds ({seeds}) by the paired t-test"
         if seeds > 1
