@@ -287,6 +287,7 @@ def test_variants_have_one_row_for_all_seeds(tmp_path: Path) -> None:
 RULES = Compare(network="zoo:vgg11", gamma=0.04, rules=("10-10-10", "10-10-4"), **SETTING)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_comparison_is_balanced_at_every_moment_and_takes_more_seeds_later(tmp_path: Path) -> None:
     out = tmp_path / "out"
     one, more = replace(RULES, hold="params"), replace(RULES, hold="params", seeds=3)
