@@ -183,7 +183,8 @@ def _cells(known: Paired) -> list[str]:
     low_high = "" if known.interval is None else f"{known.interval[0]:+.2f} to {known.interval[1]:+.2f}"
     p, corrected = (("" if value is None else f"{value:.2g}") for value in (known.difference.p, known.corrected))
     least = "" if known.detectable is None else f"{known.detectable:.2f}"
-    seen = f"{known.seeds(1)} / {known.seeds(-1)} of {len(known.images)}"
+    judged = sum(each is not None for each in known.images)
+    seen = f"{known.seeds(1)} / {known.seeds(-1)} of {judged}" if judged else ""
     return [f"{known.difference.mean:+.2f}", low_high, p, corrected, least, seen]
 
 

@@ -137,6 +137,8 @@ def test_images_are_counted_seed_by_seed(dataset: Dataset, tmp_path: Path) -> No
     first = rule_results.pair(found, PGD)[found[1].configuration]
     assert [each.p for each in first.images if each is not None] == pytest.approx([2 / 2**10, 1.0])
     assert (first.seeds(1), first.seeds(-1)) == (1, 0)
+    table = rule_results.report(COMPARE, found, dataset, "sweep").tables[1]
+    assert [row[-1] for row in table.rows if row[0].startswith("PGD-20 best: 10-10-4")] == ["1 / 0 of 2"]
 
 
 def test_one_seed_has_neither_interval_nor_power(dataset: Dataset, tmp_path: Path) -> None:
