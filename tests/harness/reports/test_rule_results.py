@@ -126,6 +126,7 @@ def test_the_figure_has_a_marker_for_each_rule(report: Report) -> None:
         assert f"<!-- {text} -->" in figure
 
 
+@pytest.mark.slow  # as all that draw a report of their own
 def test_images_are_counted_seed_by_seed(dataset: Dataset, tmp_path: Path) -> None:
     found = study(replace(COMPARE, seeds=2), dataset, tmp_path)
     right = torch.arange(40) < 20
@@ -141,6 +142,7 @@ def test_images_are_counted_seed_by_seed(dataset: Dataset, tmp_path: Path) -> No
     assert [row[-1] for row in table.rows if row[0].startswith("PGD-20 best: 10-10-4")] == ["1 / 0 of 2"]
 
 
+@pytest.mark.slow
 def test_one_seed_has_neither_interval_nor_power(dataset: Dataset, tmp_path: Path) -> None:
     compare = replace(COMPARE, seeds=1)
     found = study(compare, dataset, tmp_path)
