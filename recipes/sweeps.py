@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from reconfig.harness import Compare, Configuration, Network, Reported, Sweep
+from reconfig.harness import Compare, Configuration, Network, Reported, Sweep, Variants
 
 DEPTHS = (1, 3, 5, 7, 9)
 """Blocks of a stage in the grid search (section 4.1)."""
@@ -169,5 +169,6 @@ SWEEPS: dict[str, Sweep] = {
     "gamma": GammaScaling(),
     "depth-width": DepthWidth(),
     "compare": Compare(),
+    "variants": Variants(),
 }
 """The sweeps by the name that the command line uses."""

@@ -8,7 +8,6 @@ It is the sweep ``compare`` without Ray, for a machine that does not have it; th
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -18,8 +17,6 @@ import tyro
 
 from reconfig.harness import command
 from reconfig.harness.experiment import Attack, Compute, Data, Evaluate, Train
-from reconfig.harness.jobs.job import Job
-from reconfig.harness.jobs.ray_tasks import Finished, work
 from reconfig.harness.options import SweepOptions
 from reconfig.harness.studies import sweeping
 from reconfig.harness.sweep import Compare
@@ -49,28 +46,30 @@ class Rules:
     @property
     def sweep(self) -> Compare:
         """The same as a sweep."""
-        train, data = Train(epochs=self.epochs, schedule="cosine"), Data(self.data)
-        first, evaluate = self.network, Evaluate(attacks=("pgd20",))
+        train, data, gamma = Train(epochs=self.epochs, schedule="cosine"), Data(self.data), 1.0
+        evaluate = Evaluate(attacks=("pgd20",))
         if self.small:
-            first += " gamma=0.1"
+            gamma = 0.1
             data = replace(data, train_limit=64, test_limit=16, hold_out=16)
             train = replace(train, batch=16, lr=0.02, attack=Attack(steps=1))
-        variants = (first, *(f"{self.network} {rule}" for rule in self.rules))
         return Compare(
-            variants=variants, budget=self.budget, data=data, train=train, evaluate=evaluate, compute=self.compute
+            network=self.network,
+            gamma=gamma,
+            rules=self.rules,
+            hold=self.budget,
+            data=data,
+            train=train,
+            evaluate=evaluate,
+            compute=self.compute,
         )
-
-
-def in_turn(jobs: Sequence[Job], options: SweepOptions) -> Iterator[Finished]:
-    """Do ``jobs`` here, one after another."""
-    for job in jobs:
-        yield job, work(job, options.save_every, torch.get_num_threads())
 
 
 def main(wanted: Rules) -> int:
     """Run the comparison, or go on with it; the exit code."""
-    options = SweepOptions(out=wanted.out, resume=True, save_every=30.0)
-    return command.finish(lambda: sweeping.run(wanted.sweep, options, in_turn))
+    options = SweepOptions(
+        out=wanted.out, resume=True, save_every=30.0, here=True, cpus_per_run=torch.get_num_threads()
+    )
+    return command.finish(lambda: sweeping.run(wanted.sweep, options))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from reconfig.harness.experiment import Attack, Compute, Data, Evaluate, Train
 from reconfig.harness.jobs.outcome import read_outcome
 from reconfig.harness.options import SweepOptions
 from reconfig.harness.studies import sweeping
-from reconfig.harness.sweep import Compare
+from reconfig.harness.sweep import Variants
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class Together:
     """How to compute."""
 
     @property
-    def sweep(self) -> Compare:
+    def sweep(self) -> Variants:
         """The two as a sweep."""
         data, train, gamma = Data(self.data), Train(epochs=self.epochs), 1.0
         if self.small:
             data, gamma = replace(data, train_limit=160, test_limit=16, hold_out=16), 0.1
             train = replace(train, batch=32, lr=0.02, attack=Attack(steps=2))
-        return Compare(
+        return Variants(
             variants=(f"zoo:vgg11 gamma={gamma}", f"zoo:vgg11 10-10-4 gamma={gamma}"),
             budget="none",
             data=data,

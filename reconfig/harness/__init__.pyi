@@ -19,4 +19,4 @@ from .experiment import (
 from .network import Network as Network
 from .paper import PaperRow as PaperRow, Reported as Reported
 from .studies.comparison import run as run
-from .sweep import Compare as Compare, Configuration as Configuration, Sweep as Sweep
+from .sweep import Compare as Compare, Configuration as Configuration, Sweep as Sweep, Variants as Variants

@@ -53,8 +53,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` atomically, indented; what JSON does not know (fractions, paths) as its text."""
-    write_text(path, json.dumps(value, indent=2, default=str, ensure_ascii=False) + "\n")
+    """Write ``value`` atomically, as ``json_text`` has it."""
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """``value`` as JSON, indented; what JSON does not know (fractions, paths) as its text."""
+    return json.dumps(value, indent=2, default=str, ensure_ascii=False) + "\n"
 
 
 def write_json_lines(path: Path, rows: Iterable[Any]) -> None:

@@ -32,7 +32,7 @@ class Options:
 
 @dataclass(frozen=True)
 class SweepOptions:
-    """Where and how to run a sweep, with Ray; nothing here changes the result."""
+    """Where and how to run a sweep; nothing here changes the result."""
 
     out: Path
     """Folder for everything the sweep writes. On a cluster every machine has to see it under this name."""
@@ -40,6 +40,8 @@ class SweepOptions:
     """Go on with what an earlier run of the same command left in --out; what is finished is not done again."""
     save_every: float = SAVE_EVERY
     """Seconds between checkpoints within an epoch; the end of an epoch is always saved."""
+    here: bool = False
+    """Train one network after another in this process, without Ray."""
     address: str | None = None
     """Address of a Ray cluster, such as auto or ray://HOST:10001; without it Ray is started on this machine."""
     gpus_per_run: float | None = None
@@ -54,6 +56,8 @@ class SweepOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
+        if self.here and self.address is not None:
+            raise ValueError(f"here trains in this process, address {self.address} on a cluster: give one of the two")
         if self.gpus_per_run is not None and not self.gpus_per_run >= 0:
             raise ValueError(f"gpus_per_run must be at least 0, not {self.gpus_per_run}")
 

@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
+import tyro
+
 from reconfig.harness.experiment import Evaluate, Setting
+from reconfig.harness.fields import positive
 from reconfig.harness.network import Network
 from reconfig.harness.paper import Reported
+
+Held = Literal["params", "flops"]
+"""What rules are given as much of as the network they are for: parameters, or multiply-adds of one image."""
+HELD: Mapping[Held, str] = {"params": "parameters", "flops": "multiply-adds"}
+"""The same in words."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,8 @@ class Configuration:
     positions: tuple[tuple[str, float], ...]
     """(panel of the figure, value on its axis): the standard network stands in the panel of every stage."""
     reported: Reported | None = None
+    answers: tuple[tuple[str, Held], ...] = ()
+    """In a comparison of rules, which of them it is, and with what held; several may come to one network."""
 
     @property
     def folder(self) -> str:
@@ -40,9 +50,12 @@ class Sweep(Setting):
     title: ClassVar[str]
     axis: ClassVar[str] = ""
     """What the positions of the figure are."""
-    figure: ClassVar[Literal["scatter", "panels", "line", "grid", "ranking"]]
+    figure: ClassVar[Literal["scatter", "panels", "line", "grid", "ranking", "costs"]]
 
     evaluate: Evaluate = field(default_factory=lambda: Evaluate(attacks=("pgd20",)))
+    seeds: int = 1
+    """How often everything is done, with seed, seed + 1, ...: all networks of one seed, then all of the next. A later
+    run with --resume may raise it, and trains only what is missing."""
     limit: int | None = None
     """Only the first so many configurations. A later run with --resume may raise it."""
 
@@ -60,9 +73,57 @@ class Sweep(Setting):
 
 @dataclass(frozen=True, kw_only=True)
 class Compare(Sweep):
+    """Rules for one network, each at its parameters and at its multiply-adds, against the network itself."""
+
+    title = "Comparison of rules"
+    figure = "costs"
+
+    network: tyro.conf.Positional[str] = "zoo:vgg11"
+    """The network: zoo:vgg11, timm:resnet10t, torchvision:resnet18, package.module:Factory or file.py:Net."""
+    gamma: float = 1.0
+    """Factor on every width of the network, before it is compared: 0.1 makes one small enough for a CPU."""
+    rules: tuple[str, ...] = ("10-10-4", "10-10-7")
+    """The rules, such as 10-10-4 "d2:2:1 w2:2.5:1" robustresnet-width. One that leaves the network as it is, as
+    10-10-10 does, is the network itself, which is trained once."""
+    hold: Literal["params", "flops", "both"] = "both"
+    """What of the network every rule is given as much of, by gamma or the scale of its ratios; both takes each rule
+    twice."""
+    within: float = 0.03
+    """The part of what is held by which a rule may miss it, since channels and blocks are whole; one that is farther
+    off is refused before anything is trained."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive("gamma", self.gamma)
+        positive("within", self.within)
+        if not self.rules or len(set(self.rules)) < len(self.rules):
+            given = ", ".join(self.rules) or "none"
+            raise ValueError(f"rules must be one or more that differ, as in --rules 10-10-4 10-10-7, not {given}")
+
+    @property
+    def held(self) -> tuple[Held, ...]:
+        """What is held, one after the other."""
+        return ("params", "flops") if self.hold == "both" else (self.hold,)
+
+    @property
+    def original(self) -> Network:
+        """The network itself."""
+        return Network(self.network, "10-10-10" if self.gamma != 1 else None, self.gamma)
+
+    def configurations(self) -> Iterator[Configuration]:
+        """See ``Sweep``. These are as asked for; ``reconfig.harness.studies.held`` solves for the budgets."""
+        yield Configuration("original", self.original, ())
+        for held in self.held:
+            for rule in self.rules:
+                network = Network(self.network, rule, budget=held)
+                yield Configuration(f"{rule} {held}", network, (), answers=((rule, held),))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variants(Sweep):
     """Any two or more networks at the parameters or FLOPs of the first."""
 
-    title = "Comparison"
+    title = "Networks at one cost"
     figure = "ranking"
 
     variants: tuple[str, ...] = ("zoo:wrn34_10", "zoo:wrn34_10 10-10-4")

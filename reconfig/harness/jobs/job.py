@@ -70,10 +70,16 @@ class Job:
 
 def make_jobs(networks: Mapping[str, Network], setting: Setting, out: Path) -> dict[str, list[Job]]:
     """For each of the named networks its jobs, one a seed: in out/NAME, with several seeds in out/seed-N/NAME."""
+    if setting.seeds == 1:
+        return {name: [Job(network, setting, out / name)] for name, network in networks.items()}
+    return jobs_by_seed(networks, setting, out)
+
+
+def jobs_by_seed(networks: Mapping[str, Network], setting: Setting, out: Path) -> dict[str, list[Job]]:
+    """For each of the named networks its jobs, one a seed, in out/seed-N/NAME, so that more of them move nothing."""
     seeds = range(setting.seed, setting.seed + setting.seeds)
-    folders = {seed: out if len(seeds) == 1 else out / f"seed-{seed}" for seed in seeds}
     return {
-        name: [Job(network, replace(setting, seed=seed, seeds=1), folders[seed] / name) for seed in seeds]
+        name: [Job(network, replace(setting, seed=seed, seeds=1), out / f"seed-{seed}" / name) for seed in seeds]
         for name, network in networks.items()
     }
 

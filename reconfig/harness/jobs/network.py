@@ -10,6 +10,7 @@ from reconfig.harness.building import build, skeleton
 from reconfig.harness.data.dataset import Dataset
 from reconfig.harness.network import Network
 from reconfig.harness.randomness import derived_seed
+from reconfig.harness.sweep import Held
 
 IDENTITY = "10-10-10"
 """The rule that changes nothing, with any number of stages: what gamma and a budget alone are applied to."""
@@ -33,3 +34,8 @@ def build_network(network: Network, plan: reconfig.Plan, classes: int, seed: int
     torch.manual_seed(derived_seed("weights", seed))
     model = build(network.model, classes)
     return model if network.rule is None else plan.apply(model)
+
+
+def cost(plan: reconfig.Plan, held: Held) -> int:
+    """What the network of ``plan`` has of ``held``."""
+    return {"params": plan.params, "flops": plan.flops}[held]

@@ -25,12 +25,12 @@ from reconfig.harness.reports import plots
 from reconfig.harness.reports.results import selection
 from reconfig.harness.reports.table import Table
 
-_TEMPLATES = Environment(
+TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
     lstrip_blocks=True,
 )  # fmt: skip
 # A minus is as wide as a plus, and a mean stays on a line with its deviation; the hyphens of a rule are hyphens.
-_TEMPLATES.filters["number"] = lambda cell: re.sub(r"^-(?=\d)", "−", cell).replace(" ± ", "\u00a0±\u00a0")
+TEMPLATES.filters["number"] = lambda cell: re.sub(r"^-(?=\d)", "−", cell).replace(" ± ", "\u00a0±\u00a0")
 
 
 class _Example(NamedTuple):
@@ -58,11 +58,11 @@ def render(
     eps = float(experiment.threat.eps)
     shown = {names[role]: _examples(examples.load(runs[0].folder / examples.NAME), eps) for role, runs in jobs.items()}
     drawn = {names[role]: Markup(plan.svg()) for role, plan in plans.items() if _changes(plan)}
-    return _TEMPLATES.get_template("page.html.j2").render(
+    return TEMPLATES.get_template("page.html.j2").render(
         title=" against ".join(reversed(names.values())),
         table=table.for_screen(),
         curves=Markup(plots.curves(histories)),
-        stages=_stages(plans),
+        stages=stages(plans),
         names=names,
         drawings=drawn,
         examples=shown,
@@ -70,7 +70,7 @@ def render(
         magnified=round(0.5 / eps),
         threat=f"{experiment.threat.norm} ε = {experiment.threat.eps}",
         selection=selection(experiment, result["data"]),
-        environment=_environment(result),
+        environment=environment(result),
         command=result["command"],
         config=json.dumps(result["experiment"], indent=2, default=str, ensure_ascii=False),
     )
@@ -87,7 +87,7 @@ def _changes(plan: reconfig.Plan) -> bool:
     return any(stage.width[0] != stage.width[1] or stage.blocks[0] != stage.blocks[1] for stage in plan.stages)
 
 
-def _stages(plans: Mapping[str, reconfig.Plan]) -> list[tuple[str, list[str]]]:
+def stages(plans: Mapping[str, reconfig.Plan]) -> list[tuple[str, list[str]]]:
     """For each stage its resolution, and what each network has in it; networks may differ in their number of stages."""
     most = max(plans.values(), key=lambda plan: len(plan.stages))
     rows = []
@@ -129,11 +129,12 @@ def _url(image: Tensor) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _environment(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+def environment(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """When, on which images and where the figures were made, from what result.json has."""
     data = result["data"]
-    hardware = {name: value for name, value in result["hardware"].items() if value is not None}
+    machine = {name: value for name, value in result.get("hardware", {}).items() if value is not None}
     return [
         ("finished", result["finished"]),
         ("images", f"{data['name']}, {data['classes']} classes, fingerprint {data['fingerprint']}"),
-        *((name, str(value)) for name, value in (hardware | result["versions"]).items()),
+        *((name, str(value)) for name, value in (machine | result["versions"]).items()),
     ]

@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = "osD^vP"
@@ -230,3 +231,69 @@ def grid(points: Sequence[Point], title: str) -> str:
         axes.grid(visible=False)
         figure.colorbar(shown, label="PGD-20 accuracy (%)")
         return _svg(figure)
+
+
+# -- a comparison of rules ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Costed:
+    """A network by what it costs."""
+
+    rule: str
+    held: str | None
+    """params or flops; None for the original."""
+    params: float
+    flops: float
+    """Multiply-adds of one image."""
+    robust: float
+    """Best PGD-20 accuracy in %, the mean over seeds."""
+    interval: tuple[float, float]
+    """In which that lies with 95 %."""
+
+
+def costs(points: Sequence[Costed], title: str) -> str:
+    """Robust accuracy over parameters and over multiply-adds, with intervals.
+
+    A colour a rule; a marker is filled where what the axis shows is held. Points at one cost are moved a little aside.
+    The first is the original, with a line at its height.
+    """
+    original, *others = points
+    rules = list(dict.fromkeys(point.rule for point in others))
+    colours = {"original": ("#1b1f24", "*")} | {
+        rule: (COLOURS[place % len(COLOURS)], _MARKERS[place % len(_MARKERS)]) for place, rule in enumerate(rules)
+    }
+    middle = len(rules) // 2
+    aside = {rule: place - middle + (place >= middle) for place, rule in enumerate(rules)}  # of the original, at 0
+    with _figure(2, 10.4, 4.2) as (figure, drawn):
+        for axes, (axis, label) in zip(drawn, {"params": "parameters", "flops": "multiply-adds"}.items(), strict=True):
+            at = [float(getattr(point, axis)) for point in points]
+            unit, word = (1e3, "thousands") if max(at) < 1e6 else (1e6, "millions")
+            axes.axhline(original.robust, color="#6b7280", lw=1, ls=":")
+            for point, x in zip(points, at, strict=True):
+                colour, marker = colours[point.rule]
+                points_aside = 7 * aside[point.rule] if point.held == axis else 0
+                where = axes.transData + ScaledTranslation(points_aside / 72, 0, figure.dpi_scale_trans)
+                low, high = point.interval
+                axes.errorbar(
+                    x / unit, point.robust, [[point.robust - low], [high - point.robust]], fmt=marker, color=colour,
+                    ms=11 if marker == "*" else 6.5, mfc=colour if point.held in (axis, None) else "white",
+                    elinewidth=1.1, capsize=2.5, transform=where, label=point.rule,
+                )  # fmt: skip
+            # matplotlib does not look for what was moved aside.
+            heights = [bound for point in points for bound in point.interval]
+            axes.set(xlabel=f"{label} ({word})", ylabel="PGD-20 accuracy (%)",
+                     xlim=_around([x / unit for x in at]), ylim=_around(heights))  # fmt: skip
+        drawn[0].set_title("filled: at the original's parameters")
+        drawn[1].set_title("filled: at the original's multiply-adds")
+        handles, names = drawn[0].get_legend_handles_labels()
+        firsts = [names.index(name) for name in dict.fromkeys(names)]  # a rule once
+        figure.legend([handles[each] for each in firsts], [names[each] for each in firsts],
+                      loc="outside upper center", ncols=len(firsts), title=title)  # fmt: skip
+        return _svg(figure)
+
+
+def _around(values: Sequence[float]) -> tuple[float, float]:
+    """The limits of an axis that has room on both sides of ``values``."""
+    room = 0.15 * (max(values) - min(values)) or 0.1 * abs(values[0]) or 1.0
+    return min(values) - room, max(values) + room

@@ -80,20 +80,29 @@ def differences(jobs: Iterable[Sequence[Job]], outcomes: Iterable[Sequence[Outco
     (first_jobs, second_jobs), (original, variant) = jobs, outcomes
     found = {}
     for column in columns([*original, *variant]):
-        first = _verdicts(first_jobs[0], original[0], column)
-        second = _verdicts(second_jobs[0], variant[0], column)
-        measure, checkpoint = column
-        alike = original[0].computed[checkpoint][measure] == variant[0].computed[checkpoint][measure]
-        if len(original) == 1 and alike and first is not None and second is not None and len(first) == len(second):
-            difference = statistics.over_images(first, second)
-        else:
+        pairs = (first_jobs[0], original[0]), (second_jobs[0], variant[0])
+        difference = by_images(*pairs, column) if len(original) == 1 else None
+        if difference is None:
             difference = statistics.over_seeds(values(original, column), values(variant, column))
-        counts = {len(judged) for judged in (first, second) if judged is not None}
+        counts = {len(right) for pair in pairs if (right := _right(*pair, column)) is not None}
         found[column] = replace(difference, images=tuple(sorted(counts)))
     return found
 
 
-def _verdicts(job: Job, outcome: Outcome, column: Column) -> torch.Tensor | None:
+def by_images(first: tuple[Job, Outcome], second: tuple[Job, Outcome], column: Column) -> Difference | None:
+    """What the second of two trained networks has more than the first, tested over images.
+
+    None where it was not kept on which images they are right, or they were judged differently.
+    """
+    measure, checkpoint = column
+    one, other = _right(*first, column), _right(*second, column)
+    alike = first[1].computed[checkpoint][measure] == second[1].computed[checkpoint][measure]
+    if one is None or other is None or len(one) != len(other) or not alike:
+        return None
+    return statistics.over_images(one, other)
+
+
+def _right(job: Job, outcome: Outcome, column: Column) -> torch.Tensor | None:
     """Whether the network of ``job`` is right on each image, bool [N], if that was kept."""
     measure, checkpoint = column
     path = job.folder / outcome.measured(checkpoint) / VERDICTS

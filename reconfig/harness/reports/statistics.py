@@ -47,6 +47,18 @@ def summary(values: Sequence[float]) -> Summary:
     return Summary(float(np.mean(values)), spread, len(values))
 
 
+def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
+    """In which interval the mean lies that ``values`` are drawn about, by Student's t; None for a single value.
+
+    Of paired differences it is the interval of the paired t-test: 0 lies outside where p is below 1 - ``level``.
+    """
+    if len(values) < 2:
+        return None
+    middle, error = float(np.mean(values)), float(stats.sem(values))
+    reach = error * float(stats.t.isf((1 - level) / 2, len(values) - 1))
+    return middle - reach, middle + reach
+
+
 def over_seeds(first: Sequence[float], second: Sequence[float]) -> Difference:
     """The mean of ``second`` − ``first``, paired by seed, with the paired t-test where there are two seeds or more.
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import reconfig
+from reconfig.harness import files
 from reconfig.harness.data.dataset import Dataset
 from reconfig.harness.data.division import divide
 from reconfig.harness.jobs.job import Job
@@ -18,7 +19,7 @@ from reconfig.harness.reports import notes, plots, results, statistics
 from reconfig.harness.reports.plots import Point
 from reconfig.harness.reports.results import Column
 from reconfig.harness.reports.table import Table
-from reconfig.harness.sweep import Compare, Configuration, Sweep
+from reconfig.harness.sweep import Configuration, Sweep, Variants
 
 _ROBUST = ("pgd20", "best")
 """What networks are compared by."""
@@ -43,10 +44,36 @@ class Result:
     """Of these jobs."""
 
 
+@dataclass(frozen=True)
+class Report:
+    """What is written of a sweep, and what is printed."""
+
+    files: Mapping[str, str]
+    """By their names; results.csv is one of them."""
+    tables: Sequence[Table]
+
+
+def report(sweep: Sweep, found: Sequence[Result], dataset: Dataset, command: str) -> Report:
+    """The figures of all that is finished."""
+    table = as_table(sweep, found, dataset)
+    written = {
+        "results.csv": as_csv(found),
+        "figure.svg": as_figure(sweep, found),
+        "table.md": table.markdown(),
+        "table.tex": table.latex(),
+        "result.json": files.json_text(as_json(found, command)),
+    }
+    return Report(written, [table])
+
+
 def as_csv(found: Sequence[Result]) -> str:
     """The figures as CSV, a row for each configuration."""
     columns = _columns(found)
-    rows = [_row(result, columns) for result in found]
+    return csv_text([_row(result, columns) for result in found])
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of the same columns as CSV, with a header."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -77,7 +104,7 @@ def as_table(sweep: Sweep, found: Sequence[Result], dataset: Dataset) -> Table:
     """Configurations in their order, the paper's figures in the last columns; a comparison has a column of tests."""
     columns = _columns(found)
     papers = any(result.configuration.reported is not None for result in found)
-    tested = isinstance(sweep, Compare)
+    tested = isinstance(sweep, Variants)
     header = ["configuration", "parameters", "multiply-adds"]
     header += [f"{results.label(measure)} {checkpoint}" for measure, checkpoint in columns]
     header += ["against the first"] if tested else []

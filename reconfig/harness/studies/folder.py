@@ -5,12 +5,12 @@ It holds:
     original/, variant/      a network each, see ``jobs.job.complete``; with several seeds in seed-0/, seed-1/, ...
     result.json, table.md, table.tex, report.html      the comparison
     logs/                    what the tracker writes
-A sweep's folder has a folder for each configuration, and results.csv and figure.svg as well.
+A sweep's folder has a folder for each configuration in seed-0/, seed-1/, ..., and results.csv and figure.svg as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +63,10 @@ def config(wanted: Setting, dataset: Dataset, networks: Mapping[str, Network]) -
     return fields | {name: records.plain(network) for name, network in networks.items()} | {"code": code}
 
 
-def check_config(out: Path, wanted: dict[str, Any]) -> None:
+def check_config(out: Path, wanted: dict[str, Any], may_change: Collection[str] = ()) -> None:
     """See that a run begun in ``out`` is the one wanted; its data may lie elsewhere by now, and it may measure more.
+
+    ``may_change`` names further fields that may.
 
     Raises:
         FolderError: If a field differs; the message names every one.
@@ -78,7 +80,7 @@ def check_config(out: Path, wanted: dict[str, Any]) -> None:
     changed = [
         f"{name} was {was} and is now {now}"
         for name, was, now in records.differences(began, wanted)
-        if name not in {"data.path", "data.keep", *_MEASURED}
+        if name not in {"data.path", "data.keep", *_MEASURED, *may_change}
     ]
     if changed:
         raise FolderError(

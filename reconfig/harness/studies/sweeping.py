@@ -1,4 +1,4 @@
-"""Many networks under one setting, on Ray: every job a task, what is finished never done again.
+"""Many networks under one setting, on Ray or one after another: every job a task, what is finished never done again.
 
 The jobs' folders are all there is to know: what a worker leaves there is what the table shows, what a resumed sweep
 goes on from, and what the results are made of.
@@ -8,32 +8,31 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
-
-from rich.console import Console
 
 import reconfig
 from reconfig.harness import files
 from reconfig.harness.data.dataset import Dataset, load_dataset
 from reconfig.harness.data.division import divide
 from reconfig.harness.jobs import cluster
-from reconfig.harness.jobs.job import Job, make_jobs
-from reconfig.harness.jobs.network import IDENTITY, plan_network
+from reconfig.harness.jobs.in_turn import in_turn
+from reconfig.harness.jobs.job import Job, jobs_by_seed
+from reconfig.harness.jobs.network import plan_network
 from reconfig.harness.jobs.ray_tasks import Finished, import_ray, on_ray
 from reconfig.harness.options import SweepOptions
-from reconfig.harness.reports import sweep_results, table as printing
-from reconfig.harness.reports.sweep_results import Result
+from reconfig.harness.reports import rule_results, sweep_results, table as printing
+from reconfig.harness.reports.sweep_results import Report, Result
 from reconfig.harness.studies import folder
 from reconfig.harness.studies.board import watch
-from reconfig.harness.sweep import Compare, Configuration, Sweep
+from reconfig.harness.studies.held import Planned, at_the_firsts, rules_at_cost
+from reconfig.harness.sweep import Compare, Configuration, Sweep, Variants
 from reconfig.harness.training.checks import check_images
 
 Runner = Callable[[Sequence[Job], SweepOptions], Iterator[Finished]]
 """Does jobs, and says so as they end."""
 
+_CSV = "results.csv"
 _NAMED = 5
 """How many failures an error names; a bad setting would fail all the same way."""
 
@@ -43,7 +42,9 @@ class SweepError(reconfig.ReconfigError):
 
 
 def run(sweep: Sweep, options: SweepOptions, runner: Runner | None = None) -> Path:
-    """Run ``sweep`` by ``runner`` (Ray); the path of its CSV. All is checked before anything is written.
+    """Run ``sweep`` and write what comes of it; the path of its CSV. All is checked before anything is written.
+
+    ``runner`` does the jobs, if not as the options say.
 
     Raises:
         ReconfigError: One of its subclasses, for data, networks and folders that cannot be used. A ``SweepError``
@@ -52,90 +53,101 @@ def run(sweep: Sweep, options: SweepOptions, runner: Runner | None = None) -> Pa
     out = options.out
     folder.check(out, options.resume)
     dataset = load_dataset(sweep.data)
-    possible = _configurations(sweep, dataset)
-    config = _config(sweep, possible, dataset)
-    folder.check_config(out, config)
+    possible, known = _configurations(sweep, dataset)
+    config = folder.config(sweep, dataset, {each.folder: each.network for each in possible})
+    folder.check_config(out, config, may_change=("limit", "seeds"))
     configurations = possible[: sweep.limit]
-    plans = {each.folder: plan_network(each.network, dataset) for each in configurations}
+    plans = {each: known.get(each) or plan_network(each.network, dataset) for each in configurations}
     check_images(sweep.train, divide(dataset, sweep).counts(), 1)
-    jobs = make_jobs({each.folder: each.network for each in configurations}, sweep, out)
-    in_turn = [job for of_seed in zip(*jobs.values(), strict=True) for job in of_seed]  # a seed before the next
-    waiting = [job for job in in_turn if not job.is_done(len(dataset.test))]
-    if runner is None and waiting and options.address is not None:
+    jobs = jobs_by_seed({each.folder: each.network for each in configurations}, sweep, out)
+    in_order = [job for of_seed in zip(*jobs.values(), strict=True) for job in of_seed]  # a seed before the next
+    waiting = [job for job in in_order if not job.is_done(len(dataset.test))]
+    chosen = runner or (in_turn if options.here else on_ray)
+    if chosen is on_ray and waiting and options.address is not None:
         import_ray()
         cluster.check(options.address)
-    folder.prepare(out, config, [job.folder for job in in_turn])
+    folder.prepare(out, config, [job.folder for job in in_order])
 
     console = printing.console()
     console.print(
         f"{sweep.title}: {len(configurations)} configurations of {dataset.name}, times seeds: {sweep.seeds};"
-        f" {len(in_turn) - len(waiting)} of {len(in_turn)} trainings finished before",
+        f" {len(in_order) - len(waiting)} of {len(in_order)} trainings finished before",
         soft_wrap=True,
     )
-    ended = (runner or on_ray)(waiting, options) if waiting else iter(())
-    failed = watch(waiting, in_turn, sweep, console, ended)
-    finished = []
-    for each in configurations:
-        outcomes = [outcome for job in jobs[each.folder] if (outcome := job.outcome()) is not None]
-        if len(outcomes) == sweep.seeds:
-            finished.append(Result(each, plans[each.folder], jobs[each.folder], outcomes))
-    path = _write(out, sweep, finished, dataset, console)
+    if isinstance(sweep, Compare):
+        console.print(rule_results.budgets(sweep, plans).rich())
+
+    def write() -> Report | None:
+        found = _results(sweep, plans, jobs)
+        return _write(out, sweep, found, dataset) if found else None
+
+    ended = chosen(waiting, options) if waiting else iter(())
+    failed = watch(waiting, in_order, sweep, console, _after_each_seed(ended, in_order, write))
+    report = write()
+    if report is not None:
+        for table in report.tables:
+            console.print()
+            console.print(table.rich())
+        others = ", ".join(name for name in report.files if name != _CSV)
+        console.print(f"\nResults: {out / _CSV} (also {others})", soft_wrap=True)
     if failed:
         some = "; ".join(f"{job.name}: {error}" for job, error in list(failed.items())[:_NAMED])
-        raise SweepError(f"{len(failed)} of {len(in_turn)} trainings failed ({some}). --resume tries them again")
-    return path
+        raise SweepError(f"{len(failed)} of {len(in_order)} trainings failed ({some}). --resume tries them again")
+    return out / _CSV
 
 
 # -- what to do --------------------------------------------------------------------------------------------------------
 
 
-def _config(sweep: Sweep, possible: Sequence[Configuration], dataset: Dataset) -> dict[str, Any]:
-    """What config.json holds: the setting, and every network by the name of its folder. The limit may change later."""
-    fields = folder.config(sweep, dataset, {each.folder: each.network for each in possible})
-    del fields["limit"]
-    return fields
-
-
-def _configurations(sweep: Sweep, dataset: Dataset) -> tuple[Configuration, ...]:
+def _configurations(sweep: Sweep, dataset: Dataset) -> tuple[tuple[Configuration, ...], Planned]:
+    """The networks in their order, with the plans of those that had to be planned to know them."""
+    if isinstance(sweep, Compare):
+        planned = rules_at_cost(sweep, dataset)
+        return tuple(planned), planned
     try:
         found = tuple(sweep.configurations())
     except ValueError as error:  # what a recipe says of values that make no sense
         raise SweepError(str(error)) from error
-    if isinstance(sweep, Compare) and sweep.budget != "none":
-        return at_budget(found, sweep.budget, dataset)
-    return found
-
-
-def at_budget(
-    configurations: Sequence[Configuration], unit: Literal["params", "flops"], dataset: Dataset
-) -> tuple[Configuration, ...]:
-    """The configurations with the parameters ("params") or multiply-adds ("flops") of the first.
-
-    Raises:
-        ReconfigError: One of its subclasses, where the first cannot be built.
-    """
-    first, *others = configurations
-    plan = plan_network(first.network, dataset)
-    budget = (unit, {"params": plan.params, "flops": plan.flops}[unit])
-    networks = [replace(other.network, rule=other.network.rule or IDENTITY, budget=budget) for other in others]
-    return (first, *(replace(other, network=network) for other, network in zip(others, networks, strict=True)))
+    if isinstance(sweep, Variants) and sweep.budget != "none":
+        planned = at_the_firsts(found, sweep.budget, dataset)
+        return tuple(planned), planned
+    return found, {}
 
 
 # -- what comes of it --------------------------------------------------------------------------------------------------
 
 
-def _write(out: Path, sweep: Sweep, found: Sequence[Result], dataset: Dataset, console: Console) -> Path:
-    """Write the results of the configurations that are finished; the path of the CSV."""
-    path = out / "results.csv"
-    if not found:
-        return path
-    table = sweep_results.as_table(sweep, found, dataset)
-    files.write_text(path, sweep_results.as_csv(found))
-    files.write_text(out / "table.md", table.markdown())
-    files.write_text(out / "table.tex", table.latex())
-    files.write_text(out / "figure.svg", sweep_results.as_figure(sweep, found))
-    files.write_json(out / "result.json", sweep_results.as_json(found, shlex.join(["python", *sys.argv])))
-    console.print()
-    console.print(table.rich())
-    console.print(f"\nResults: {path} (also figure.svg, table.md, table.tex, result.json)", soft_wrap=True)
-    return path
+def _after_each_seed(
+    ended: Iterator[Finished], in_order: Sequence[Job], write: Callable[[], object]
+) -> Iterator[Finished]:
+    """The jobs as they end; what is known is written whenever no other of a job's seed is left."""
+    for job, wrong in ended:
+        yield job, wrong
+        if all(other.outcome() is not None for other in in_order if other.setting.seed == job.setting.seed):
+            write()
+
+
+def _results(sweep: Sweep, plans: Planned, jobs: Mapping[str, Sequence[Job]]) -> list[Result]:
+    """What is finished: networks with all their seeds; where they are compared seed by seed, the seeds all have."""
+    outcomes = {each: [job.outcome() for job in jobs[each.folder]] for each in plans}
+    seeds = list(range(sweep.seeds))
+    if isinstance(sweep, Compare):
+        seeds = [number for number in seeds if all(runs[number] is not None for runs in outcomes.values())]
+    found = []
+    for each, plan in plans.items():
+        runs = [run for number in seeds if (run := outcomes[each][number]) is not None]
+        if runs and len(runs) == len(seeds):
+            found.append(Result(each, plan, [jobs[each.folder][number] for number in seeds], runs))
+    return found
+
+
+def _write(out: Path, sweep: Sweep, found: Sequence[Result], dataset: Dataset) -> Report:
+    """Write the results of what is finished."""
+    command = shlex.join(["python", *sys.argv])
+    if isinstance(sweep, Compare):
+        report = rule_results.report(sweep, found, dataset, command)
+    else:
+        report = sweep_results.report(sweep, found, dataset, command)
+    for name, text in report.files.items():
+        files.write_text(out / name, text)
+    return report

@@ -37,7 +37,7 @@ from reconfig.harness.data.dataset import load_dataset
 from reconfig.harness.experiment import Attack, Compute, Data, Evaluate, Train
 from reconfig.harness.jobs import cluster, ray_tasks
 from reconfig.harness.jobs.cluster import ClusterError
-from reconfig.harness.jobs.job import Job, make_jobs
+from reconfig.harness.jobs.job import Job, jobs_by_seed
 from reconfig.harness.jobs.network import plan_network
 from reconfig.harness.jobs.outcome import Outcome
 from reconfig.harness.jobs.ray_tasks import Finished, RayError
@@ -46,8 +46,9 @@ from reconfig.harness.options import SweepOptions
 from reconfig.harness.studies import sweeping
 from reconfig.harness.studies.board import board
 from reconfig.harness.studies.folder import FolderError
+from reconfig.harness.studies.held import HeldError, at_the_firsts
 from reconfig.harness.studies.sweeping import SweepError
-from reconfig.harness.sweep import Compare, read_variant
+from reconfig.harness.sweep import Compare, Variants, read_variant
 
 SETTING = {
     "data": Data(path="digits", train_limit=48, test_limit=20, hold_out=16, flip=False),
@@ -160,14 +161,19 @@ def test_variants_read_as_they_are_written(text: str, network: Network) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Compare(variants=("zoo:vgg11",)), "variants must be two or more that differ, not zoo:vgg11"),
-        (lambda: Compare(variants=("zoo:vgg11", "zoo:vgg11")), "variants must be two or more that differ"),
-        (lambda: Compare(variants=("zoo:vgg11", "")), "this one is empty"),
-        (lambda: Compare(variants=("zoo:vgg11", "zoo:vgg11 gamma=much")), "'gamma=much' in variant .* is no number"),
+        (lambda: Variants(variants=("zoo:vgg11",)), "variants must be two or more that differ, not zoo:vgg11"),
+        (lambda: Variants(variants=("zoo:vgg11", "zoo:vgg11")), "variants must be two or more that differ"),
+        (lambda: Variants(variants=("zoo:vgg11", "")), "this one is empty"),
+        (lambda: Variants(variants=("zoo:vgg11", "zoo:vgg11 gamma=much")), "'gamma=much' in variant .* is no number"),
         (
-            lambda: Compare(variants=("zoo:vgg11", "zoo:vgg11 gamma=2")),
+            lambda: Variants(variants=("zoo:vgg11", "zoo:vgg11 gamma=2")),
             "gives a gamma, which --budget params solves for",
         ),
+        (lambda: Compare(rules=()), "rules must be one or more that differ, .* not none"),
+        (lambda: Compare(rules=("10-10-4", "10-10-4")), "rules must be one or more that differ, .* 10-10-4, 10-10-4"),
+        (lambda: Compare(within=0), "within must be above 0, not 0"),
+        (lambda: Compare(gamma=-1), "gamma must be above 0, not -1"),
+        (lambda: SweepOptions(out=Path(), here=True, address="auto"), "here trains in this process, address auto on a"),
         (lambda: DepthGrid(limit=0), "limit must be at least 1, not 0"),
         (lambda: DepthGrid(seeds=0), "seeds must be at least 1, not 0"),
         (lambda: DepthGrid(evaluate=Evaluate(attacks=("fgsm",))), "evaluate.attacks must have pgd20"),
@@ -182,10 +188,11 @@ def test_values_that_make_no_sense_are_refused(make: object, message: str) -> No
 
 
 @pytest.mark.parametrize(("of", "tolerance"), [("params", 0.002), ("flops", 0.03)])
-def test_a_comparison_gives_everybody_what_the_first_has(of: str, tolerance: float) -> None:
+def test_variants_are_given_everybody_what_the_first_has(of: str, tolerance: float) -> None:
     dataset = load_dataset(SETTING["data"])
-    compare = Compare(variants=("zoo:vgg11 gamma=0.25", "zoo:vgg11 10-10-4", "zoo:vgg13"), budget="none")
-    first, *others = sweeping.at_budget(tuple(compare.configurations()), of, dataset)
+    compare = Variants(variants=("zoo:vgg11 gamma=0.25", "zoo:vgg11 10-10-4", "zoo:vgg13"), budget="none")
+    planned = at_the_firsts(tuple(compare.configurations()), of, dataset)
+    first, *others = planned
     target = getattr(plan_network(first.network, dataset), of)
     for other in others:
         assert getattr(plan_network(other.network, dataset), of) == pytest.approx(target, rel=tolerance)
@@ -214,7 +221,7 @@ def test_a_sweep_that_was_stopped_does_no_finished_work_twice(
     found = rows(path)
     assert [row["name"] for row in found] == ["w10-10-4 γ=0.25", "w10-10-4 γ=0.5", "w10-10-4 γ=1"]
     for row, name, gamma in zip(found, NAMES, (0.01, 0.02, 0.04), strict=True):
-        outcome = files.read_json(options.out / name / "outcome.json")
+        outcome = files.read_json(options.out / "seed-0" / name / "outcome.json")
         assert float(row["pgd20_best_mean"]) == outcome["scores"]["best"]["pgd20"]
         assert int(row["params"]) == reconfig.plan(zoo.vgg11(), "10-10-4", gamma=gamma).params
     assert (options.out / "figure.svg").read_text().startswith("<svg")
@@ -229,9 +236,9 @@ def test_a_sweep_that_was_stopped_does_no_finished_work_twice(
 def test_the_board_shows_what_the_folders_say(tmp_path: Path) -> None:
     grid = DepthGrid(train=Train(epochs=3))
     chosen = list(grid.configurations())[:4]
-    jobs = [runs[0] for runs in make_jobs({each.folder: each.network for each in chosen}, grid, tmp_path).values()]
+    jobs = [runs[0] for runs in jobs_by_seed({each.folder: each.network for each in chosen}, grid, tmp_path).values()]
     for each in jobs[:3]:
-        each.folder.mkdir()
+        each.folder.mkdir(parents=True)
     failed, running, finished, _ = jobs
     (running.folder / "metrics.jsonl").write_text('{"epoch": 1, "pgd20": 30.0}\n{"epoch": 2, "pgd20": 31.25}\n')
     scores = {checkpoint: {"clean": 80.0, "pgd20": 52.5} for checkpoint in ("last", "best")}
@@ -262,10 +269,10 @@ def test_what_fails_is_said_and_the_rest_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_seeds_have_folders_of_their_own_and_one_row(tmp_path: Path) -> None:
+def test_variants_have_one_row_for_all_seeds(tmp_path: Path) -> None:
     runner = InTurn()
-    compare = Compare(variants=("zoo:vgg11 gamma=0.03", "zoo:vgg11 10-10-4"), seeds=2, **SETTING)  # type: ignore[arg-type]
-    path = sweeping.run(compare, SweepOptions(out=tmp_path / "out"), runner)
+    variants = Variants(variants=("zoo:vgg11 gamma=0.03", "zoo:vgg11 10-10-4"), seeds=2, **SETTING)  # type: ignore[arg-type]
+    path = sweeping.run(variants, SweepOptions(out=tmp_path / "out"), runner)
     assert len(runner.done) == 4
     assert sorted(folder.name for folder in (tmp_path / "out").iterdir() if folder.is_dir()) == ["seed-0", "seed-1"]
     first, second = rows(path)
@@ -273,6 +280,57 @@ def test_seeds_have_folders_of_their_own_and_one_row(tmp_path: Path) -> None:
     assert float(first["pgd20_best_std"]) >= 0
     assert int(second["params"]) == pytest.approx(int(first["params"]), rel=0.02)
     assert "against the first" in (tmp_path / "out" / "table.md").read_text()
+
+
+# ---------------------------------------------------------------- rules compared
+
+RULES = Compare(network="zoo:vgg11", gamma=0.04, rules=("10-10-10", "10-10-4"), **SETTING)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_a_comparison_is_balanced_at_every_moment_and_takes_more_seeds_later(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    one, more = replace(RULES, hold="params"), replace(RULES, hold="params", seeds=3)
+    first = InTurn()
+    sweeping.run(one, SweepOptions(out=out), first)
+    assert first.done == ["original", "10-10-4_params"]  # 10-10-10 is the original
+    before = stamps(out)
+
+    second = InTurn(most=3)
+    with pytest.raises(KeyboardInterrupt):
+        sweeping.run(more, SweepOptions(out=out, resume=True), second)
+    assert second.done == ["original", "10-10-4_params", "original"]  # a seed before the next
+    assert [row["seeds"] for row in rows(out / "results.csv")] == ["2", "2", "2"]  # the third has no pair yet
+
+    third = InTurn()
+    sweeping.run(more, SweepOptions(out=out, resume=True), third)
+    assert third.done == ["10-10-4_params"]
+    assert before.items() <= stamps(out).items()
+    found = rows(out / "results.csv")
+    assert [(row["rule"], row["seeds"]) for row in found] == [("", "3"), ("10-10-10", "3"), ("10-10-4", "3")]
+    assert "paired t-test" in (out / "report.html").read_text()
+    fewer = InTurn()
+    sweeping.run(one, SweepOptions(out=out, resume=True), fewer)
+    assert fewer.done == []
+    assert [row["seeds"] for row in rows(out / "results.csv")] == ["1", "1", "1"]
+
+
+def test_rules_that_cannot_be_met_stop_everything_before(tmp_path: Path) -> None:
+    with pytest.raises(HeldError, match=r"'d2:2:1' with the parameters held .*has no blocks"):
+        sweeping.run(replace(RULES, rules=("10-10-4", "d2:2:1")), SweepOptions(out=tmp_path / "out"), InTurn())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_comparison_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[object, SweepOptions]] = []
+    monkeypatch.setattr(sweeping, "run", lambda wanted, options: asked.append((wanted, options)))
+    words = ["compare", "timm:resnet10t", "--rules", "10-10-4", "d2:2:1 w2:2.5:1", "--hold", "flops", "--here"]
+    monkeypatch.setattr(sys, "argv", ["sweep.py", *words])
+    assert command_line.main() == 0
+    ((wanted, options),) = asked
+    assert isinstance(wanted, Compare)
+    assert (wanted.network, wanted.rules, wanted.hold) == ("timm:resnet10t", ("10-10-4", "d2:2:1 w2:2.5:1"), "flops")
+    assert options.here
 
 
 @pytest.mark.parametrize(
