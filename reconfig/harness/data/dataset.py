@@ -107,15 +107,17 @@ def _load(data: Data) -> Dataset:
             if layout.name != FOLDERS:
                 raise DataError(f"data.size is for folders of images, and those of {name} have a size; leave it out")
             files = [Files.of(list_folders(found, split, limit), data.size) for split, limit in limits.items()]
-            return replace(_checked(name, *_kept(files, data.keep)), files=tuple(files))
+            return replace(_checked(name, *_kept(files, data)), files=tuple(files))
     looked = "; ".join(f"{layout.sign} ({layout.name})" for layout in LAYOUTS)
     raise DataError(f"{folder} holds no known data set. Looked for: {looked}.\n{_HELP}")
 
 
-def _kept(files: Sequence[Files], keep: str) -> list[Split]:
-    """Files in memory, or where they are."""
-    in_memory = fits(files) if keep == "auto" else keep == "memory"
-    return [_tensors(each.decoded()) if in_memory else OnDisk(each) for each in files]
+def _kept(files: Sequence[Files], data: Data) -> list[Split]:
+    """Files in memory, or where they are: always those that crops are cut out of, which are of the whole images."""
+    train, test = files
+    cut = data.crop_area is not None
+    in_memory = fits([test] if cut else files) if data.keep == "auto" else data.keep == "memory"
+    return [_tensors(each.decoded()) if in_memory and not (cut and each is train) else OnDisk(each) for each in files]
 
 
 def _fetched(name: str) -> Path:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from reconfig.harness.data.crops import Box, Crops
 from reconfig.harness.data.images import Arrays, decode
 from reconfig.harness.data.split import Split
 
@@ -53,13 +55,17 @@ class Files:
         for path, label in zip(self.paths, self.labels, strict=True):
             yield f"{path.parent.name}/{path.name} {path.stat().st_size} {label}\n"
 
-    def decoded(self) -> Arrays:
-        """All of them in memory."""
+    def decoded(self, crops: Crops | None = None) -> Arrays:
+        """All of them in memory: the middle of each, or a random crop."""
         images = np.empty((len(self.paths), 3, self.size, self.size), np.uint8)
         with ThreadPoolExecutor(workers()) as pool:
-            for row, image in enumerate(pool.map(lambda path: square(path, self.size), self.paths)):
+            for row, image in enumerate(pool.map(partial(self._one, crops), range(len(self.paths)))):
                 images[row] = image
         return Arrays(images, np.array(self.labels, np.int64))
+
+    def _one(self, crops: Crops | None, row: int) -> NDArray[np.uint8]:
+        path = self.paths[row]
+        return square(path, self.size) if crops is None else cropped(path, self.size, partial(crops.box, row))
 
 
 def workers() -> int:
@@ -99,6 +105,25 @@ def square(path: Path, size: int) -> NDArray[np.uint8]:
     return decode(str(path), path, cut)
 
 
+def cropped(path: Path, size: int, place: Callable[[int, int], Box]) -> NDArray[np.uint8]:
+    """The part of an image file that ``place`` gives for its width and height, as uint8 [3, size, size].
+
+    Raises:
+        DataError: If it is no readable image.
+    """
+
+    def cut(image: Image.Image) -> Image.Image:
+        whole = image.width
+        left, top, width, height = place(*image.size)
+        image.draft("RGB", (-(-image.width * size // width), -(-image.height * size // height)))  # as in ``square``
+        shrunk = image.width / whole
+        corners = (round(edge * shrunk) for edge in (left, top, left + width, top + height))
+        part = image.convert("RGB").crop((next(corners), next(corners), next(corners), next(corners)))
+        return part.resize((size, size), Image.Resampling.BILINEAR)
+
+    return decode(str(path), path, cut)
+
+
 class OnDisk(Split):
     """A ``Split`` of files: those of ``rows`` (on the CPU). Its ``images`` are decoded each time they are asked for.
 
@@ -120,7 +145,7 @@ class OnDisk(Split):
     @property
     def images(self) -> Tensor:
         """The images [N, C, H, W], decoded now."""
-        return torch.from_numpy(self._some().decoded().images).to(self.labels.device)
+        return self._loaded().images
 
     def __getitem__(self, rows: Tensor | slice) -> OnDisk:
         here = rows.cpu() if isinstance(rows, Tensor) else rows
@@ -133,11 +158,18 @@ class OnDisk(Split):
 
     def stream(self, parts: Iterable[Tensor]) -> Iterator[Split]:
         """See ``Split``; a few of them are decoded ahead."""
+        return self._ahead((rows, None) for rows in parts)
+
+    def cropped(self, parts: Iterable[tuple[Tensor, Crops]]) -> Iterator[Split]:
+        """See ``Split``; the crops are of the whole images as they are in their files."""
+        return self._ahead(parts)
+
+    def _ahead(self, parts: Iterable[tuple[Tensor, Crops | None]]) -> Iterator[Split]:
         with ThreadPoolExecutor(1) as reader:  # which asks the decoders; one part after the other
             waiting: deque[Future[Split]] = deque()
             try:
-                for rows in parts:
-                    waiting.append(reader.submit(self[rows]._loaded))
+                for rows, crops in parts:
+                    waiting.append(reader.submit(self[rows]._loaded, crops))
                     if len(waiting) > _AHEAD:
                         yield waiting.popleft().result()
                 while waiting:
@@ -167,5 +199,5 @@ class OnDisk(Split):
         paths, labels = self.files.paths, self.files.labels
         return replace(self.files, paths=tuple(paths[row] for row in rows), labels=tuple(labels[row] for row in rows))
 
-    def _loaded(self) -> Split:
-        return Split(self.images, self.labels)
+    def _loaded(self, crops: Crops | None = None) -> Split:
+        return Split(torch.from_numpy(self._some().decoded(crops).images).to(self.labels.device), self.labels)
