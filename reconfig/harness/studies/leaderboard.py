@@ -211,7 +211,7 @@ def _as_loaded(dataset: str, model: nn.Module, network: Shape) -> tuple[str, str
         return made, "", state
     mean, std = state.pop("mean"), state.pop("std")
     made = f"normalize_model({made}, {tuple(mean.flatten().tolist())}, {tuple(std.flatten().tolist())})"
-    imported = "; it imports normalize_model\n# from robustbench.model_zoo.architectures.utils_architectures"
+    imported = "\n# from robustbench.model_zoo.architectures.utils_architectures import normalize_model"
     if dataset == "imagenet":  # there it puts "model." before every name, and takes the numbers from the code
         return made, imported, {path.removeprefix("model."): tensor for path, tensor in state.items()}
     # elsewhere it takes one "model." off

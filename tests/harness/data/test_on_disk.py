@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from helpers.small_training import EXPERIMENT, small_machine
+from helpers.small_training import EXPERIMENT, small_machine, small_training
 from PIL import Image
 from torch import nn
 
@@ -83,6 +84,27 @@ def test_a_training_from_files_is_bitwise_that_from_memory(folder: Path, tmp_pat
         weights.append(predictions(machine, model, dataset.test, EXPERIMENT))
     assert torch.equal(weights[0], weights[2])
     assert torch.equal(weights[1], weights[3])
+
+
+def test_crops_are_out_of_the_whole_files_and_the_same_after_a_resume(folder: Path, tmp_path: Path) -> None:
+    dataset = load_dataset(data(folder, keep="auto", crop_area=(0.2, 1.0)))
+    assert isinstance(dataset.train, OnDisk)
+    assert not isinstance(dataset.test, OnDisk)
+    setting = replace(EXPERIMENT, data=data(folder, crop_area=(0.2, 1.0)))
+    batches = []
+    for part in ("first", "again"):
+        (tmp_path / part).mkdir()
+        training = small_training(tmp_path / part, setting)
+        training.images = dataset.train
+        order = torch.arange(36)
+        batches.append([training.batch(order, step).images for step in (0, 1)])
+        training.state.step = 1
+        assert torch.equal(next(training._batches(order)).images, batches[-1][1])
+    assert all(torch.equal(one, other) for one, other in zip(*batches, strict=True))
+    training.state.epoch = 1
+    assert not torch.equal(training.batch(order, 0).images, batches[0][0])
+    squares = dataset.train[order[:8]].images
+    assert not torch.equal(squares, batches[0][0])
 
 
 def test_never_more_than_a_few_batches_are_in_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,9 @@ def finished(own: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_says_which_network_it_was(own: Path, finished: Path) -> None:
     config = files.read_json(finished / "config.json")
-    assert config["original"] == {"model": f"{own}:Net?width=6", "rule": None, "gamma": 1.0, "budget": None}
+    assert config["original"] == {"model": f"{own}:Net?width=6", "rule": None, "gamma": 1.0} | dict.fromkeys(
+        ("budget", "weights")
+    )
     assert config["variant"]["rule"] == "10-4"
     assert list(config["code"]) == [f"{own}:Net?width=6"]
     assert "own_net.py:Net?width=6 10-4 against own_net.py:Net?width=6" in (finished / "report.html").read_text()
