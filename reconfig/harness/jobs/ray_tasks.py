@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
+from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
@@ -13,6 +14,7 @@ from rich.console import Console
 import reconfig
 from reconfig.harness import files
 from reconfig.harness.data.dataset import load_dataset
+from reconfig.harness.jobs.forecast import forecast
 from reconfig.harness.jobs.job import Job, complete
 from reconfig.harness.machine import machine
 from reconfig.harness.options import SweepOptions
@@ -30,7 +32,15 @@ class RayError(reconfig.ReconfigError):
     """Ray that is not installed, cannot be reached, or has less than a job needs."""
 
 
-def on_ray(jobs: Sequence[Job], options: SweepOptions) -> Iterator[Finished]:
+class Timing(NamedTuple):
+    """Jobs to be timed before the first begins, and who wants to know."""
+
+    samples: Sequence[Job]
+    tell: Callable[[Sequence[float | None], int], None]
+    """(seconds that each takes, or None; how many run at once)."""
+
+
+def on_ray(jobs: Sequence[Job], options: SweepOptions, timing: Timing | None = None) -> Iterator[Finished]:
     """Do ``jobs`` as tasks of a Ray cluster, or of a Ray that lives as long as this takes.
 
     Raises:
@@ -53,6 +63,10 @@ def on_ray(jobs: Sequence[Job], options: SweepOptions) -> Iterator[Finished]:
     try:
         if options.address is None and gpus > ray.cluster_resources().get("GPU", 0):
             raise RayError(f"gpus_per_run is {gpus:g}, but this machine has no GPU; leave --gpus-per-run out")
+        if timing is not None:
+            timer = ray.remote(num_cpus=options.cpus_per_run, num_gpus=gpus, max_retries=0)(seconds)
+            asked = [timer.remote(each, options.cpus_per_run) for each in timing.samples]
+            timing.tell([_answer(ray, each) for each in asked], _at_once(ray, options.cpus_per_run, gpus))
         # A worker that is lost (its machine went away) is tried again and goes on from its checkpoint.
         task = ray.remote(num_cpus=options.cpus_per_run, num_gpus=gpus, max_retries=_RETRIES)(work)
         running = {task.remote(each, options.save_every, options.cpus_per_run): each for each in jobs}
@@ -65,6 +79,20 @@ def on_ray(jobs: Sequence[Job], options: SweepOptions) -> Iterator[Finished]:
             yield running.pop(done), wrong
     finally:
         ray.shutdown()
+
+
+def _answer(ray: ModuleType, asked: Any) -> float | None:
+    try:
+        return ray.get(asked)
+    except ray.exceptions.RayError:  # what is wrong, the job itself will say
+        return None
+
+
+def _at_once(ray: ModuleType, cpus: int, gpus: float) -> int:
+    """How many jobs the cluster has room for."""
+    there = ray.cluster_resources()
+    room = [there.get("CPU", 0) / cpus, *([there.get("GPU", 0) / gpus] if gpus else [])]
+    return int(min(room))
 
 
 def import_ray() -> ModuleType:
@@ -81,6 +109,12 @@ def import_ray() -> ModuleType:
         raise RayError("sweeps run on Ray, which is not installed: pip install 'robust-reconfig[sweep]'") from error
     logging.getLogger("ray").setLevel(logging.ERROR)  # its notices are for those who run a cluster
     return ray
+
+
+def seconds(job: Job, threads: int) -> float:
+    """What one job takes, timed in a process of its own: see ``forecast``."""
+    torch.set_num_threads(threads)
+    return forecast(job, load_dataset(job.setting.data), machine.start(job.setting.compute, "none", job.folder))
 
 
 def work(job: Job, save_every: float, threads: int) -> str | None:

@@ -22,12 +22,13 @@ from reconfig.harness.data.division import divide
 from reconfig.harness.jobs import cluster
 from reconfig.harness.jobs.job import Job, make_jobs
 from reconfig.harness.jobs.network import IDENTITY, plan_network
-from reconfig.harness.jobs.ray_tasks import Finished, import_ray, on_ray
+from reconfig.harness.jobs.ray_tasks import Finished, Timing, import_ray, on_ray
 from reconfig.harness.options import SweepOptions
 from reconfig.harness.reports import sweep_results, table as printing
 from reconfig.harness.reports.sweep_results import Result
 from reconfig.harness.studies import folder
 from reconfig.harness.studies.board import watch
+from reconfig.harness.studies.outlook import Outlook
 from reconfig.harness.sweep import Compare, Configuration, Sweep
 from reconfig.harness.training.checks import check_images
 
@@ -72,8 +73,13 @@ def run(sweep: Sweep, options: SweepOptions, runner: Runner | None = None) -> Pa
         f" {len(in_turn) - len(waiting)} of {len(in_turn)} trainings finished before",
         soft_wrap=True,
     )
-    ended = (runner or on_ray)(waiting, options) if waiting else iter(())
-    failed = watch(waiting, in_turn, sweep, console, ended)
+    flops = {job: plans[job.folder.name].flops for job in waiting}
+    outlook = Outlook(flops, console)
+    ended: Iterator[Finished] = iter(())
+    if waiting:
+        timing = Timing(outlook.samples, outlook.tell)
+        ended = on_ray(waiting, options, timing) if runner is None else runner(waiting, options)
+    failed = watch(waiting, in_turn, sweep, console, ended, outlook)
     finished = []
     for each in configurations:
         outcomes = [outcome for job in jobs[each.folder] if (outcome := job.outcome()) is not None]
