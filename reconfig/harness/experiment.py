@@ -36,7 +36,7 @@ class Data:
     cut out. Without it all images have to have one size already."""
     keep: Literal["auto", "memory", "disk"] = "auto"
     """Where images of a given size are kept: in memory, as all others are, or in their files, from which threads decode
-    them when they are wanted. auto takes memory where half of what is free holds them."""
+    them when they are wanted. auto takes memory where it holds them beside what the networks take, by measurement."""
     train_limit: int | None = None
     """Use only the first so many training images."""
     test_limit: int | None = None

@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from reconfig.harness.data import room
 from reconfig.harness.data.crops import Box, Crops
 from reconfig.harness.data.images import Arrays, decode
 from reconfig.harness.data.split import Split
 
 _AHEAD = 2
 """Batches that are decoded before they are asked for."""
-_SHARE = 0.5
-"""The part of the memory that is free now which images may take: the rest is for networks and what they compute."""
 _BORDER = 8 / 7
 """What an image's shorter side is resized to, in crops: 256 for 224, as everybody evaluates on ImageNet."""
 
@@ -73,17 +72,14 @@ def workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def fits(files: Sequence[Files]) -> bool:
-    """Whether the memory that is free now, here and on a GPU if there is one, holds these files decoded."""
-    return sum(each.bytes for each in files) <= _SHARE * _free()
-
-
-def _free() -> float:
-    """Bytes of memory that are free: the least of the machine's and the GPU's."""
-    here = float("inf")
-    if "SC_AVPHYS_PAGES" in os.sysconf_names:
-        here = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min(here, torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else here
+def fits(files: Sequence[Files], needed: int | None) -> bool:
+    """Whether the memory that is free now holds these files decoded beside the ``needed`` bytes, which are half of it
+    where they are not known: on the GPU if there is one, and here, twice, as training images are divided into copies.
+    """
+    held, here, gpu = sum(each.bytes for each in files), room.here(), room.on_gpu()
+    if gpu is None:
+        return 2 * held + (here / 2 if needed is None else needed) <= here
+    return 2 * held <= here and held + (gpu / 2 if needed is None else needed) <= gpu
 
 
 def square(path: Path, size: int) -> NDArray[np.uint8]:

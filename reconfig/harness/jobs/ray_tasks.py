@@ -13,9 +13,10 @@ from rich.console import Console
 
 import reconfig
 from reconfig.harness import files
-from reconfig.harness.data.dataset import load_dataset
+from reconfig.harness.data.dataset import Dataset, load_dataset
 from reconfig.harness.jobs.forecast import forecast
 from reconfig.harness.jobs.job import Job, complete
+from reconfig.harness.jobs.memory import needed
 from reconfig.harness.machine import machine
 from reconfig.harness.options import SweepOptions
 
@@ -114,7 +115,7 @@ def import_ray() -> ModuleType:
 def seconds(job: Job, threads: int) -> float:
     """What one job takes, timed in a process of its own: see ``forecast``."""
     torch.set_num_threads(threads)
-    return forecast(job, load_dataset(job.setting.data), machine.start(job.setting.compute, "none", job.folder))
+    return forecast(job, _images(job), machine.start(job.setting.compute, "none", job.folder))
 
 
 def work(job: Job, save_every: float, threads: int) -> str | None:
@@ -122,7 +123,11 @@ def work(job: Job, save_every: float, threads: int) -> str | None:
     torch.set_num_threads(threads)
     try:
         computer = machine.start(job.setting.compute, "none", job.folder)
-        complete(job, load_dataset(job.setting.data), computer, Console(quiet=True), save_every)
+        complete(job, _images(job), computer, Console(quiet=True), save_every)
     except reconfig.ReconfigError as error:
         return str(error)
     return None
+
+
+def _images(job: Job) -> Dataset:
+    return load_dataset(job.setting.data, needed([job.network], job.setting))

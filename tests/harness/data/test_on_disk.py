@@ -16,7 +16,7 @@ from helpers.small_training import EXPERIMENT, small_machine, small_training
 from PIL import Image
 from torch import nn
 
-from reconfig.harness.data import on_disk
+from reconfig.harness.data import on_disk, room
 from reconfig.harness.data.dataset import load_dataset
 from reconfig.harness.data.on_disk import Files, OnDisk, fits, square
 from reconfig.harness.experiment import Data
@@ -120,19 +120,48 @@ def test_never_more_than_a_few_batches_are_in_memory(folder: Path, monkeypatch: 
     assert len(decoded) < 36
 
 
-@pytest.mark.parametrize(("free", "kept"), [(10**9, False), (2 * 48 * 3 * 16 * 16 - 1, True)])
-def test_what_free_memory_does_not_hold_stays_in_files(
-    free: int, kept: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+BYTES = 48 * 3 * 16 * 16
+"""What the images of the folder take."""
+
+
+@pytest.mark.parametrize(
+    ("here", "gpu", "needed", "in_files"),
+    [
+        (10**9, None, 10**6, False),
+        (2 * BYTES + 999, None, 1000, True),
+        (2 * BYTES + 1000, None, 1000, False),
+        (4 * BYTES, None, None, False),
+        (4 * BYTES - 1, None, None, True),
+        (2 * BYTES, BYTES + 1000, 1000, False),
+        (2 * BYTES - 1, BYTES + 1000, 1000, True),
+        (2 * BYTES, BYTES + 999, 1000, True),
+    ],
+)
+def test_what_memory_does_not_hold_beside_the_networks_stays_in_files(
+    here: int, gpu: int | None, needed: int | None, in_files: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(on_disk, "_free", lambda: free)
-    assert isinstance(load_dataset(data(folder)).train, OnDisk) is kept
+    monkeypatch.setattr(room, "here", lambda: here)
+    monkeypatch.setattr(room, "on_gpu", lambda: gpu)
+    asked = []
+    found = load_dataset(data(folder), None if needed is None else lambda *image: asked.append(image) or needed)
+    assert isinstance(found.train, OnDisk) is in_files
+    assert asked == ([] if needed is None else [(3, (3, 16, 16))])
 
 
-def test_free_memory_is_measured() -> None:
-    free = on_disk._free()
+def test_free_memory_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = room.here()
     assert 10**6 < free < 10**14
-    assert fits([Files((Path("a"),) * 10, (0,) * 10, 32)])
-    assert not fits([Files((Path("a"),) * 10, (0,) * 10, 10**7)])
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert room.here() == pytest.approx(free / 2, rel=0.2)
+    assert fits([Files((Path("a"),) * 10, (0,) * 10, 32)], 0)
+    assert not fits([Files((Path("a"),) * 10, (0,) * 10, 10**7)], 0)
+    monkeypatch.setattr(room, "_GROUP", tmp_path)
+    assert room._container() == float("inf")
+    for name, text in {"max": "max\n", "current": "700\n", "stat": "anon 600\ninactive_file 60\nfile 9\n"}.items():
+        (tmp_path / f"memory.{name}").write_text(text)
+    assert room._container() == float("inf")
+    (tmp_path / "memory.max").write_text("1000\n")
+    assert room._container() == 1000 - (700 - 60)
 
 
 def test_a_square_is_the_middle_of_the_image(tmp_path: Path) -> None:
