@@ -17,6 +17,7 @@ from .experiment import (
     WeightPerturbation as WeightPerturbation,
 )
 from .network import Network as Network
+from .normalised import Normalised as Normalised
 from .paper import PaperRow as PaperRow, Reported as Reported
 from .studies.comparison import run as run
 from .sweep import Compare as Compare, Configuration as Configuration, Sweep as Sweep, Variants as Variants

@@ -14,6 +14,7 @@ from reconfig.harness import files, records
 from reconfig.harness.building import build
 from reconfig.harness.experiment import Setting
 from reconfig.harness.files import CheckpointError
+from reconfig.harness.normalised import Moments, behind
 from reconfig.harness.source_code import code_of
 
 
@@ -46,7 +47,7 @@ def load_network(path: Path, classes: int) -> nn.Module:
     saved = files.load_checkpoint(path)
     plan_file = _above(path, "plan.json")
     name = read_model(path)
-    original = build(name, classes)
+    original = behind(build(name, classes), read_moments(path))
     check_code({name: code_of(name)}, read_config(path).get("code", {}), _above(path, "config.json"))
     try:
         plan = reconfig.Plan.from_json(plan_file.read_text(encoding="utf-8"))
@@ -87,6 +88,22 @@ def read_setting(config: dict[str, Any]) -> Setting:
         return records.read(Setting, {field.name: config[field.name] for field in fields(Setting)})
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"config.json is not of this version: {files.reason(error)}") from error
+
+
+def read_moments(path: Path) -> Moments | None:
+    """The normalisation in the networks of the run that ``path`` lies in, from its config.json; None for none.
+
+    Raises:
+        CheckpointError: If it lies in no run, or config.json is not of this version.
+    """
+    config = _above(path, "config.json")
+    found = files.read_json(config).get("normalisation")
+    if found is None:
+        return None
+    try:
+        return Moments(*(tuple(map(float, found[name])) for name in Moments._fields))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{config} is not of this version: its normalisation is {found!r:.60}") from error
 
 
 def read_model(path: Path) -> str:

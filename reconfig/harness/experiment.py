@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from reconfig.harness.fields import Ratio, at_least, positive
+from reconfig.harness.fields import Ratio, at_least, check_moments, positive
 from reconfig.harness.network import Budget, Network
 from reconfig.harness.paper import PaperRow
 
@@ -36,7 +36,7 @@ class Data:
     cut out. Without it all images have to have one size already."""
     keep: Literal["auto", "memory", "disk"] = "auto"
     """Where images of a given size are kept: in memory, as all others are, or in their files, from which threads decode
-    them when they are wanted. auto takes memory where half of what is free holds them."""
+    them when they are wanted. auto takes memory where it holds them beside what the networks take, by measurement."""
     train_limit: int | None = None
     """Use only the first so many training images."""
     test_limit: int | None = None
@@ -45,10 +45,21 @@ class Data:
     """Training images set aside to select the best checkpoint; unused with --select test."""
     crop_padding: int = 4
     """Pixels of black around an image before it is cropped at random; 0 for none."""
+    crop_area: tuple[float, float] | None = None
+    """Crop at random in place of that, as on ImageNet: a part of the area from the first to the second number (usually
+    0.08 1), with sides of 3:4 to 4:3, resized to the image's size. With data.size it is cut out of the whole image, so
+    that training images stay in their files."""
     flip: bool = True
     """Mirror left and right at random."""
     rotate: float = 0.0
     """Turn by up to so many degrees at random, after cropping and mirroring; 0 for none."""
+    normalise: Literal["imagenet", "data"] | None = None
+    """Give both networks (image - mean) / std by channel: with ImageNet's numbers, or those of the training images. It
+    becomes the first layer of the networks, so that attacks stay in [0, 1] and the files hold it."""
+    mean: tuple[float, ...] | None = None
+    """The same with these means of images in [0, 1], a number a channel."""
+    std: tuple[float, ...] | None = None
+    """And these standard deviations."""
 
     def __post_init__(self) -> None:
         for name in ("train_limit", "test_limit", "size"):
@@ -60,6 +71,16 @@ class Data:
         at_least("data.crop_padding", self.crop_padding, 0)
         if not 0 <= self.rotate <= 180:
             raise ValueError(f"data.rotate is in degrees, from 0 to 180, not {self.rotate}")
+        if self.crop_area is not None and not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
+            low, high = self.crop_area
+            raise ValueError(f"data.crop_area is from a part to a part of the area, such as 0.08 1, not {low} {high}")
+        if self.crop_area is not None and self.size is not None and self.keep == "memory":
+            raise ValueError("data.crop_area cuts out of whole images, in their files: leave out data.keep memory")
+        check_moments("data.", self.mean, self.std)
+        if self.normalise is not None and self.mean is not None:
+            raise ValueError(
+                f"data.normalise {self.normalise} and data.mean both say how to normalise; leave one of them out"
+            )
 
 
 @dataclass(frozen=True)
@@ -331,6 +352,8 @@ class AnyNetwork(Setting):
     budget: Budget = None
     """Solve gamma so that the variant has the original's parameters or FLOPs, or a number of them: 5000000 for
     parameters, flops 300000000 for multiply-adds."""
+    weights: str | None = None
+    """A file of the original's weights to begin with, where it was trained elsewhere; the variant inherits of them."""
 
     def experiment(self) -> Experiment:
         """The two networks under this setting.
@@ -339,5 +362,5 @@ class AnyNetwork(Setting):
             NetworkError: The name of the network does not parse.
         """
         setting = {each.name: getattr(self, each.name) for each in fields(Setting)}
-        variant = Network(self.original, self.rule, self.gamma, self.budget)
-        return Experiment(original=Network(self.original), variant=variant, **setting)
+        variant = Network(self.original, self.rule, self.gamma, self.budget, self.weights)
+        return Experiment(original=Network(self.original, weights=self.weights), variant=variant, **setting)

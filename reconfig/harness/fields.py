@@ -38,3 +38,14 @@ def positive(name: str, value: float | Fraction) -> None:
     """Refuse a value that is not above 0; the message calls it ``name``."""
     if not value > 0:  # NaN as well
         raise ValueError(f"{name} must be above 0, not {value}")
+
+
+def check_moments(prefix: str, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> None:
+    """Refuse a normalisation that is none; the message calls its two options ``prefix`` mean and std."""
+    if (mean is None) != (std is None):
+        raise ValueError(
+            f"{prefix}mean and {prefix}std go together: give both, as in --{prefix}mean 0.485 0.456 0.406"
+            f" --{prefix}std 0.229 0.224 0.225"
+        )
+    if std is not None and not min(std, default=0) > 0:
+        raise ValueError(f"{prefix}std is what images are divided by, so above 0, not {std}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -39,6 +40,19 @@ def write(path: Path, fill: Callable[[Path], object]) -> None:
     with open(unfinished, "rb") as file:
         os.fsync(file.fileno())
     os.replace(unfinished, path)
+
+
+def digest(path: Path) -> str:
+    """A digest of what the file at ``path`` holds.
+
+    Raises:
+        CheckpointError: If it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {reason(error)}") from error
 
 
 def remove_unfinished(folder: Path) -> None:

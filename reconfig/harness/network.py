@@ -30,9 +30,14 @@ class Network:
     budget: Budget = None
     """Solve gamma so that the parameters or FLOPs stay at the original's, or at a number: 5000000 for parameters,
     flops 300000000 for multiply-adds."""
+    weights: str | None = None
+    """A file of weights to begin with, as attack.py --weights takes it: those of the network before its rule, which it
+    then inherits of. None draws them."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", whole(self.model))
+        if self.weights is not None:
+            object.__setattr__(self, "weights", str(Path(self.weights).expanduser().resolve()))
 
     @property
     def name(self) -> str:
@@ -43,6 +48,7 @@ class Network:
             parts.extend([f"γ={self.gamma:g}"] if self.gamma != 1 else [])
             budget = f"{self.budget[1]:,} {self.budget[0]}" if isinstance(self.budget, tuple) else self.budget
             parts.extend([f"budget={budget}"] if budget is not None else [])
+        parts.extend([f"from {Path(self.weights).name}"] if self.weights is not None else [])
         return " ".join(parts)
 
 

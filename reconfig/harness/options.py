@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from reconfig.harness.experiment import Compute, Evaluate, Measured, Threat
+from reconfig.harness.fields import check_moments
 
 SAVE_EVERY = 120.0
 """Seconds of work that a kill may cost, by default; a checkpoint of a large network takes about one to write."""
@@ -134,12 +135,7 @@ class ModelOptions:
     """Where, and how numbers are rounded."""
 
     def __post_init__(self) -> None:
-        if (self.mean is None) != (self.std is None):
-            raise ValueError(
-                "mean and std go together: give both, as in --mean 0.485 0.456 0.406 --std 0.229 0.224 0.225"
-            )
-        if self.std is not None and min(self.std) <= 0:
-            raise ValueError(f"std is what images are divided by, so above 0, not {self.std}")
+        check_moments("", self.mean, self.std)
         if {"transfer"} & {*self.attacks}:
             raise ValueError(
                 "attacks has transfer, which makes its images on a run's checkpoint: attack.py RUN has that"

@@ -15,6 +15,7 @@ import reconfig
 from reconfig.harness import files
 from reconfig.harness.building import build
 from reconfig.harness.files import CheckpointError
+from reconfig.harness.normalised import Moments, behind
 
 _INSIDE = ("state_dict", "model_state_dict", "model", "net", "state")
 """What others call the state dict in a checkpoint."""
@@ -26,7 +27,8 @@ _SHOWN = 4
 def load(model: str, path: Path, classes: int) -> nn.Module:
     """The network called ``model``, built for ``classes``, with the weights in the file at ``path``, in eval mode.
 
-    A file that ``reconfig.save`` wrote has the network's plan in it, which is applied.
+    A file that ``reconfig.save`` wrote has the network's plan in it, which is applied. One that has a normalisation in
+    it, as exported networks have that were trained behind one, gives a ``Normalised``.
 
     Raises:
         CheckpointError: The file is missing, damaged, holds more than tensors, or tensors of another network.
@@ -34,10 +36,12 @@ def load(model: str, path: Path, classes: int) -> nn.Module:
     """
     if not path.is_file():
         raise CheckpointError(f"there is no file of weights {path}")
-    if path.suffix == ".safetensors" and _has_plan(path):
-        return reconfig.load(path, lambda: build(model, classes)).eval()
-    network = build(model, classes)
-    _fill(network, _unwrapped(_read(path), set(network.state_dict())), path, model)
+    has_plan = path.suffix == ".safetensors" and _has_plan(path)
+    found = _read(path)
+    network = behind(build(model, classes), _moments(found))
+    if has_plan:
+        return reconfig.load(path, lambda: network).eval()
+    _fill(network, _unwrapped(found, set(network.state_dict())), path, model)
     return network.eval()
 
 
@@ -63,6 +67,17 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(found, Mapping):
         raise CheckpointError(f"{path} holds a {type(found).__name__}, not the state dict of a network")
     return dict(found)
+
+
+def _moments(found: dict[str, Any]) -> Moments | None:
+    """The normalisation beside the tensors of a network that was saved behind it."""
+    others = found.keys() - {*Moments._fields}
+    if len(others) != len(found) - 2 or not all(name.startswith("model.") for name in others):
+        return None
+    values = [found[name] for name in Moments._fields]
+    if not all(isinstance(value, Tensor) and value.is_floating_point() for value in values):
+        return None
+    return Moments(*(tuple(value.flatten().tolist()) for value in values))
 
 
 def _unwrapped(found: dict[str, Any], wanted: set[str]) -> dict[str, Tensor]:

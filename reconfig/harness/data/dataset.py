@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -74,22 +74,27 @@ class Dataset:
         return digest.hexdigest()[:16]
 
 
-def load_dataset(data: Data) -> Dataset:
+Needed = Callable[[int, tuple[int, int, int]], int]
+"""(classes, channels, height and width of an image) -> the bytes that networks for them take."""
+
+
+def load_dataset(data: Data, needed: Needed | None = None) -> Dataset:
     """The data set at ``data.path``, else at the environment variable RECONFIG_DATA, else CIFAR-10.
 
     The path is a folder in one of ``layouts.LAYOUTS``, or a word: one of ``download.NAMES``, or digits (scikit-learn's
     1,797 scans, enlarged from 8x8 to 32x32). Limits keep the first so many images. ``data.extra`` is a
-    file that ``extra.read_extra`` knows.
+    file that ``extra.read_extra`` knows. Images that may stay in their files are kept in memory where that holds them
+    beside what is ``needed`` for networks.
 
     Raises:
         DataError: If there is nothing, or what is there is empty, damaged or of the wrong shape; the
             message names it.
     """
-    dataset = _load(data)
+    dataset = _load(data, needed)
     return dataset if data.extra is None else with_extra(dataset, data.extra)
 
 
-def _load(data: Data) -> Dataset:
+def _load(data: Data, needed: Needed | None) -> Dataset:
     path, limits = data.path or os.environ.get(ENVIRONMENT) or "", {"train": data.train_limit, "test": data.test_limit}
     if path == "digits":
         train, test = _digits(data.train_limit, data.test_limit)
@@ -107,15 +112,20 @@ def _load(data: Data) -> Dataset:
             if layout.name != FOLDERS:
                 raise DataError(f"data.size is for folders of images, and those of {name} have a size; leave it out")
             files = [Files.of(list_folders(found, split, limit), data.size) for split, limit in limits.items()]
-            return replace(_checked(name, *_kept(files, data.keep)), files=tuple(files))
+            return replace(_checked(name, *_kept(files, data, needed)), files=tuple(files))
     looked = "; ".join(f"{layout.sign} ({layout.name})" for layout in LAYOUTS)
     raise DataError(f"{folder} holds no known data set. Looked for: {looked}.\n{_HELP}")
 
 
-def _kept(files: Sequence[Files], keep: str) -> list[Split]:
-    """Files in memory, or where they are."""
-    in_memory = fits(files) if keep == "auto" else keep == "memory"
-    return [_tensors(each.decoded()) if in_memory else OnDisk(each) for each in files]
+def _kept(files: Sequence[Files], data: Data, needed: Needed | None) -> list[Split]:
+    """Files in memory, or where they are: always those that crops are cut out of, which are of the whole images."""
+    train, test = files
+    cut = data.crop_area is not None
+    in_memory = data.keep == "memory"
+    if data.keep == "auto":
+        splits = [test] if cut else files
+        in_memory = fits(splits, None if needed is None else needed(max(train.labels) + 1, (3, train.size, train.size)))
+    return [_tensors(each.decoded()) if in_memory and not (cut and each is train) else OnDisk(each) for each in files]
 
 
 def _fetched(name: str) -> Path:

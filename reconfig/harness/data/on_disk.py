@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from reconfig.harness.data import room
+from reconfig.harness.data.crops import Box, Crops
 from reconfig.harness.data.images import Arrays, decode
 from reconfig.harness.data.split import Split
 
 _AHEAD = 2
 """Batches that are decoded before they are asked for."""
-_SHARE = 0.5
-"""The part of the memory that is free now which images may take: the rest is for networks and what they compute."""
 _BORDER = 8 / 7
 """What an image's shorter side is resized to, in crops: 256 for 224, as everybody evaluates on ImageNet."""
 
@@ -53,13 +54,17 @@ class Files:
         for path, label in zip(self.paths, self.labels, strict=True):
             yield f"{path.parent.name}/{path.name} {path.stat().st_size} {label}\n"
 
-    def decoded(self) -> Arrays:
-        """All of them in memory."""
+    def decoded(self, crops: Crops | None = None) -> Arrays:
+        """All of them in memory: the middle of each, or a random crop."""
         images = np.empty((len(self.paths), 3, self.size, self.size), np.uint8)
         with ThreadPoolExecutor(workers()) as pool:
-            for row, image in enumerate(pool.map(lambda path: square(path, self.size), self.paths)):
+            for row, image in enumerate(pool.map(partial(self._one, crops), range(len(self.paths)))):
                 images[row] = image
         return Arrays(images, np.array(self.labels, np.int64))
+
+    def _one(self, crops: Crops | None, row: int) -> NDArray[np.uint8]:
+        path = self.paths[row]
+        return square(path, self.size) if crops is None else cropped(path, self.size, partial(crops.box, row))
 
 
 def workers() -> int:
@@ -67,17 +72,14 @@ def workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def fits(files: Sequence[Files]) -> bool:
-    """Whether the memory that is free now, here and on a GPU if there is one, holds these files decoded."""
-    return sum(each.bytes for each in files) <= _SHARE * _free()
-
-
-def _free() -> float:
-    """Bytes of memory that are free: the least of the machine's and the GPU's."""
-    here = float("inf")
-    if "SC_AVPHYS_PAGES" in os.sysconf_names:
-        here = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min(here, torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else here
+def fits(files: Sequence[Files], needed: int | None) -> bool:
+    """Whether the memory that is free now holds these files decoded beside the ``needed`` bytes, which are half of it
+    where they are not known: on the GPU if there is one, and here, twice, as training images are divided into copies.
+    """
+    held, here, gpu = sum(each.bytes for each in files), room.here(), room.on_gpu()
+    if gpu is None:
+        return 2 * held + (here / 2 if needed is None else needed) <= here
+    return 2 * held <= here and held + (gpu / 2 if needed is None else needed) <= gpu
 
 
 def square(path: Path, size: int) -> NDArray[np.uint8]:
@@ -95,6 +97,25 @@ def square(path: Path, size: int) -> NDArray[np.uint8]:
         resized = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
         left, top = (width - size) // 2, (height - size) // 2
         return resized.crop((left, top, left + size, top + size))
+
+    return decode(str(path), path, cut)
+
+
+def cropped(path: Path, size: int, place: Callable[[int, int], Box]) -> NDArray[np.uint8]:
+    """The part of an image file that ``place`` gives for its width and height, as uint8 [3, size, size].
+
+    Raises:
+        DataError: If it is no readable image.
+    """
+
+    def cut(image: Image.Image) -> Image.Image:
+        whole = image.width
+        left, top, width, height = place(*image.size)
+        image.draft("RGB", (-(-image.width * size // width), -(-image.height * size // height)))  # as in ``square``
+        shrunk = image.width / whole
+        corners = (round(edge * shrunk) for edge in (left, top, left + width, top + height))
+        part = image.convert("RGB").crop((next(corners), next(corners), next(corners), next(corners)))
+        return part.resize((size, size), Image.Resampling.BILINEAR)
 
     return decode(str(path), path, cut)
 
@@ -120,7 +141,7 @@ class OnDisk(Split):
     @property
     def images(self) -> Tensor:
         """The images [N, C, H, W], decoded now."""
-        return torch.from_numpy(self._some().decoded().images).to(self.labels.device)
+        return self._loaded().images
 
     def __getitem__(self, rows: Tensor | slice) -> OnDisk:
         here = rows.cpu() if isinstance(rows, Tensor) else rows
@@ -133,11 +154,18 @@ class OnDisk(Split):
 
     def stream(self, parts: Iterable[Tensor]) -> Iterator[Split]:
         """See ``Split``; a few of them are decoded ahead."""
+        return self._ahead((rows, None) for rows in parts)
+
+    def cropped(self, parts: Iterable[tuple[Tensor, Crops]]) -> Iterator[Split]:
+        """See ``Split``; the crops are of the whole images as they are in their files."""
+        return self._ahead(parts)
+
+    def _ahead(self, parts: Iterable[tuple[Tensor, Crops | None]]) -> Iterator[Split]:
         with ThreadPoolExecutor(1) as reader:  # which asks the decoders; one part after the other
             waiting: deque[Future[Split]] = deque()
             try:
-                for rows in parts:
-                    waiting.append(reader.submit(self[rows]._loaded))
+                for rows, crops in parts:
+                    waiting.append(reader.submit(self[rows]._loaded, crops))
                     if len(waiting) > _AHEAD:
                         yield waiting.popleft().result()
                 while waiting:
@@ -167,5 +195,5 @@ class OnDisk(Split):
         paths, labels = self.files.paths, self.files.labels
         return replace(self.files, paths=tuple(paths[row] for row in rows), labels=tuple(labels[row] for row in rows))
 
-    def _loaded(self) -> Split:
-        return Split(self.images, self.labels)
+    def _loaded(self, crops: Crops | None = None) -> Split:
+        return Split(torch.from_numpy(self._some().decoded(crops).images).to(self.labels.device), self.labels)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from reconfig.harness.data.crops import Crops, crop
+
 
 @dataclass(frozen=True)
 class Split:
@@ -31,6 +33,10 @@ class Split:
     def stream(self, parts: Iterable[Tensor]) -> Iterator[Split]:
         """The images of each of these rows in turn."""
         return (self[rows] for rows in parts)
+
+    def cropped(self, parts: Iterable[tuple[Tensor, Crops]]) -> Iterator[Split]:
+        """The same with a random crop of each image in its place."""
+        return (Split(crop(self.images[rows], crops), self.labels[rows]) for rows, crops in parts)
 
     def labelled(self, labels: Tensor) -> Split:
         """The same images with other labels."""

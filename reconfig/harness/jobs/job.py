@@ -12,7 +12,7 @@ from rich.console import Console
 from torch import nn
 
 import reconfig
-from reconfig.harness import files
+from reconfig.harness import checkpoints, files
 from reconfig.harness.data.dataset import Dataset
 from reconfig.harness.data.division import Division, divide
 from reconfig.harness.data.split import Split
@@ -100,12 +100,15 @@ def complete(job: Job, dataset: Dataset, computer: Machine, console: Console, sa
         console.print(f"\n{job.name}  finished before")
         return _measure_missing(job, finished, dataset, computer, console)
     computer.begin_network()
-    planned = plan_network(job.network, dataset)
+    moments = checkpoints.read_moments(job.folder)
+    planned = plan_network(job.network, dataset, moments)
     console.print(f"\n{job.name}\n{planned}", soft_wrap=True)
+    if moments is not None:
+        console.print(f"behind a normalisation, in the network: {moments}", soft_wrap=True)
     if computer.main:
         files.write_text(job.folder / "plan.json", planned.to_json())
     images = divide(dataset, job.setting).to(computer.device)
-    network = build_network(job.network, planned, dataset.classes, job.setting.seed)
+    network = build_network(job.network, planned, dataset.classes, job.setting.seed, moments)
     state = _train(job, network, images, computer, console, save_every)
     del network  # what is measured is loaded anew, bare of what compiling and accelerate made of this one
     outcome = _measure(job, dataset.classes, images.test, computer, console, planned, state)

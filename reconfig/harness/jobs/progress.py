@@ -62,7 +62,7 @@ class TrainingProgress:
         self.shown = now
         text = f"{self._epoch(epoch)}  step {step}/{steps}  loss {loss.item():.3f}{self._rate(steps)}"
         if self.bar.disable:
-            self.console.print(f"{self.name}  {text}{self._left()}")
+            self.console.print(f"{self.name}  {text}{self._left()}", soft_wrap=True)
         else:
             self.bar.update(self.task, now=text)
 
@@ -72,7 +72,8 @@ class TrainingProgress:
             f"{self.name}  {self._epoch(row['epoch'] - 1)}  loss {row['loss']:.3f}"
             f"  train robust {row['train_robust']:.1f} %"
             f"  {self.select} clean {row['clean']:.1f} %, PGD-20 {row['pgd20']:.1f} %"
-            f"{self._rate(steps)}{self._left()}"
+            f"{self._rate(steps)}{self._left()}",
+            soft_wrap=True,
         )
 
     def _epoch(self, epoch: int) -> str:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
+from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
 
 import reconfig
 from reconfig.harness import files
-from reconfig.harness.data.dataset import load_dataset
+from reconfig.harness.data.dataset import Dataset, load_dataset
+from reconfig.harness.jobs.forecast import forecast
 from reconfig.harness.jobs.job import Job, complete
+from reconfig.harness.jobs.memory import needed
 from reconfig.harness.machine import machine
 from reconfig.harness.options import SweepOptions
 
@@ -30,7 +33,15 @@ class RayError(reconfig.ReconfigError):
     """Ray that is not installed, cannot be reached, or has less than a job needs."""
 
 
-def on_ray(jobs: Sequence[Job], options: SweepOptions) -> Iterator[Finished]:
+class Timing(NamedTuple):
+    """Jobs to be timed before the first begins, and who wants to know."""
+
+    samples: Sequence[Job]
+    tell: Callable[[Sequence[float | None], int], None]
+    """(seconds that each takes, or None; how many run at once)."""
+
+
+def on_ray(jobs: Sequence[Job], options: SweepOptions, timing: Timing) -> Iterator[Finished]:
     """Do ``jobs`` as tasks of a Ray cluster, or of a Ray that lives as long as this takes.
 
     Raises:
@@ -53,6 +64,9 @@ def on_ray(jobs: Sequence[Job], options: SweepOptions) -> Iterator[Finished]:
     try:
         if options.address is None and gpus > ray.cluster_resources().get("GPU", 0):
             raise RayError(f"gpus_per_run is {gpus:g}, but this machine has no GPU; leave --gpus-per-run out")
+        timer = ray.remote(num_cpus=options.cpus_per_run, num_gpus=gpus, max_retries=0)(seconds)
+        asked = [timer.remote(each, options.cpus_per_run) for each in timing.samples]
+        timing.tell([_answer(ray, each) for each in asked], _at_once(ray, options.cpus_per_run, gpus))
         # A worker that is lost (its machine went away) is tried again and goes on from its checkpoint.
         task = ray.remote(num_cpus=options.cpus_per_run, num_gpus=gpus, max_retries=_RETRIES)(work)
         running = {task.remote(each, options.save_every, options.cpus_per_run): each for each in jobs}
@@ -65,6 +79,20 @@ def on_ray(jobs: Sequence[Job], options: SweepOptions) -> Iterator[Finished]:
             yield running.pop(done), wrong
     finally:
         ray.shutdown()
+
+
+def _answer(ray: ModuleType, asked: Any) -> float | None:
+    try:
+        return ray.get(asked)
+    except ray.exceptions.RayError:  # what is wrong, the job itself will say
+        return None
+
+
+def _at_once(ray: ModuleType, cpus: int, gpus: float) -> int:
+    """How many jobs the cluster has room for."""
+    there = ray.cluster_resources()
+    room = [there.get("CPU", 0) / cpus, *([there.get("GPU", 0) / gpus] if gpus else [])]
+    return int(min(room))
 
 
 def import_ray() -> ModuleType:
@@ -83,12 +111,22 @@ def import_ray() -> ModuleType:
     return ray
 
 
+def seconds(job: Job, threads: int) -> float:
+    """What one job takes, timed in a process of its own: see ``forecast``."""
+    torch.set_num_threads(threads)
+    return forecast(job, _images(job), machine.start(job.setting.compute, "none", job.folder))
+
+
 def work(job: Job, save_every: float, threads: int) -> str | None:
     """One job, in a process of its own; what went wrong, if anything did."""
     torch.set_num_threads(threads)
     try:
         computer = machine.start(job.setting.compute, "none", job.folder)
-        complete(job, load_dataset(job.setting.data), computer, Console(quiet=True), save_every)
+        complete(job, _images(job), computer, Console(quiet=True), save_every)
     except reconfig.ReconfigError as error:
         return str(error)
     return None
+
+
+def _images(job: Job) -> Dataset:
+    return load_dataset(job.setting.data, needed([job.network], job.setting))

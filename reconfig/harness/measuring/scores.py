@@ -63,18 +63,11 @@ def scores(
     Raises:
         ReconfigError: One of its subclasses, where a measure cannot be taken.
     """
-    measures = ("clean", *setting.evaluate.attacks)
     about = {"weights": verdicts.weights_digest(model), "threat": f"{setting.threat.norm} {setting.threat.eps}"}
     held, of_held = Verdicts({}, {}), about
     if (out / VERDICTS).exists():
         held, of_held = _split(*verdicts.read(out / VERDICTS))
-    networks: dict[Computation, nn.Module] = {}  # so that each is compiled once
-    subjects: dict[str, Subject] = {}
-    for name in measures:
-        computation = MEASURES[name].computation(machine, setting)
-        if computation not in networks:
-            networks[computation] = machine.computing(model, computation)
-        subjects[name] = Subject(machine, computation, networks[computation], split, setting, out, watch)
+    subjects = _subjects(machine, model, split, setting, out, watch)
     if watch is not None:
         watch.ahead(_ahead(subjects))
     found: dict[str, Finding] = {}
@@ -85,13 +78,32 @@ def scores(
         out.mkdir(parents=True, exist_ok=True)
         kept = held if of_held == about else Verdicts({}, {})
         right, computed = dict(kept.right), dict(kept.computed)
-        for name, how in computations(machine, setting, measures).items():
+        for name, how in computations(machine, setting, subjects).items():
             judged = found[name].verdicts
             if judged is not None and len(judged) >= kept.count(name, how):
                 right[name], computed[name] = judged, how
         verdicts.write(out / VERDICTS, right, about | {_COMPUTED + name: how for name, how in computed.items()})
     machine.accelerator.wait_for_everyone()
     return {name: measured.value for name, measured in found.items()}
+
+
+def ahead(machine: Machine, model: nn.Module, split: Split, setting: Setting, out: Path) -> list[Part]:
+    """What ``scores`` would do of these, with the seconds that a timed batch takes."""
+    return _ahead(_subjects(machine, model, split, setting, out, None))
+
+
+def _subjects(
+    machine: Machine, model: nn.Module, split: Split, setting: Setting, out: Path, watch: Watch | None
+) -> dict[str, Subject]:
+    """For each measure what it is taken of."""
+    networks: dict[Computation, nn.Module] = {}  # so that each is compiled once
+    subjects: dict[str, Subject] = {}
+    for name in ("clean", *setting.evaluate.attacks):
+        computation = MEASURES[name].computation(machine, setting)
+        if computation not in networks:
+            networks[computation] = machine.computing(model, computation)
+        subjects[name] = Subject(machine, computation, networks[computation], split, setting, out, watch)
+    return subjects
 
 
 def _ahead(subjects: Mapping[str, Subject]) -> list[Part]:

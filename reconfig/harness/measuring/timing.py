@@ -15,9 +15,9 @@ from reconfig.harness.experiment import Setting
 from reconfig.harness.machine.machine import Machine
 from reconfig.harness.watching import Rates
 
-_ENOUGH = 0.1
+ENOUGH = 0.1
 """Seconds that a batch has to take to be timed."""
-_FIRST = 8
+FIRST = 8
 """Images of the first batch that is tried."""
 
 
@@ -29,19 +29,20 @@ def timed(machine: Machine, model: nn.Module, split: Split, setting: Setting) ->
     """
     most = min(len(split), setting.evaluate.batch)
     compiled = machine.compute.compile
-    count = most if compiled else min(_FIRST, most)
+    count = most if compiled else min(FIRST, most)
     while True:
         part = split[:count]
         images, labels = machine.floats(part.images), part.labels
         with frozen(model):
-            gradient = _seconds(machine, lambda: _gradient(model, images, labels)) / count  # noqa: B023
-            run = _seconds(machine, lambda: _run(model, images)) / count  # noqa: B023
-        if count == most or gradient * count >= _ENOUGH:
+            gradient = seconds(machine, lambda: _gradient(model, images, labels)) / count  # noqa: B023
+            run = seconds(machine, lambda: _run(model, images)) / count  # noqa: B023
+        if count == most or gradient * count >= ENOUGH:
             return Rates(gradient, run)
         count = min(4 * count, most)
 
 
-def _seconds(machine: Machine, work: Callable[[], object]) -> float:
+def seconds(machine: Machine, work: Callable[[], object]) -> float:
+    """The seconds that ``work`` takes the second time."""
     work()  # what is only done once does not count
     _wait(machine)
     began = time.perf_counter()

@@ -97,6 +97,8 @@ def _model(options: ModelOptions, dataset: Dataset) -> nn.Module:
     )
     if options.mean is None or options.std is None:
         return model
+    if isinstance(model, Normalised):
+        raise DataError(f"{options.weights} has its normalisation in it; leave out --mean and --std")
     channels = dataset.shape[0]
     if len(options.mean) != channels or len(options.std) != channels:
         raise DataError(

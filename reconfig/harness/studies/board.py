@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum, auto
@@ -15,8 +14,8 @@ from rich.table import Table
 
 from reconfig.harness.jobs import note
 from reconfig.harness.jobs.job import Job
-from reconfig.harness.jobs.meter import duration
 from reconfig.harness.jobs.ray_tasks import Finished
+from reconfig.harness.studies.outlook import Outlook
 from reconfig.harness.sweep import Sweep
 
 _PLAIN_SECONDS = 60.0
@@ -45,29 +44,29 @@ class Standing(NamedTuple):
 
 
 def watch(
-    waiting: Sequence[Job], everything: Sequence[Job], sweep: Sweep, console: Console, ended: Iterator[Finished]
+    waiting: Sequence[Job],
+    everything: Sequence[Job],
+    sweep: Sweep,
+    console: Console,
+    ended: Iterator[Finished],
+    outlook: Outlook,
 ) -> dict[Job, str]:
     """Show the sweep until its last job has ended; those that failed, with the reason."""
     failed: dict[Job, str] = {}
-    done, began = len(everything) - len(waiting), time.monotonic()
-
-    def left() -> str:
-        ended = done - len(everything) + len(waiting)
-        seconds = (time.monotonic() - began) * (len(waiting) - ended) / ended if ended else None
-        return "" if seconds is None else f", about {duration(seconds)} left"
-
+    done = len(everything) - len(waiting)
     with (
         Live(
-            get_renderable=lambda: board(everything, failed, sweep, left()),
+            get_renderable=lambda: board(everything, failed, sweep, outlook.left()),
             console=console,
             refresh_per_second=1,
             transient=True,
             auto_refresh=console.is_terminal,
         ),
-        _every_minute(lambda: _say_running(waiting, failed, sweep, console, left()), console),
+        _every_minute(lambda: _say_running(waiting, failed, sweep, console, outlook.left()), console),
     ):
         for each, error in ended:
             done += 1
+            outlook.ended += 1
             if error is not None:
                 failed[each] = error
             console.print(

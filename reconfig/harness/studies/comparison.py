@@ -14,6 +14,7 @@ from reconfig.harness.data.dataset import Dataset, load_dataset
 from reconfig.harness.data.division import divide
 from reconfig.harness.experiment import Experiment
 from reconfig.harness.jobs.job import complete, make_jobs
+from reconfig.harness.jobs.memory import needed
 from reconfig.harness.jobs.network import plan_network
 from reconfig.harness.machine import machine, trackers
 from reconfig.harness.options import SAVE_EVERY
@@ -47,7 +48,7 @@ def run(
     """
     out = Path(out)
     folder.check(out, resume)
-    dataset = load_dataset(experiment.data)
+    dataset = load_dataset(experiment.data, needed(experiment.networks.values(), experiment))
     config = folder.config(experiment, dataset, experiment.networks)
     folder.check_config(out, config)
     plans = {role: plan_network(network, dataset) for role, network in experiment.networks.items()}

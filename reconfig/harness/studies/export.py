@@ -11,6 +11,7 @@ from reconfig.harness import checkpoints, files, verdicts
 from reconfig.harness.building import for_classes
 from reconfig.harness.jobs.outcome import read_outcome
 from reconfig.harness.measuring.scores import VERDICTS
+from reconfig.harness.normalised import bare
 from reconfig.harness.options import ExportOptions
 from reconfig.harness.studies import leaderboard
 
@@ -24,6 +25,7 @@ def run(options: ExportOptions) -> list[str]:
     result = _result(options.run)
     config = checkpoints.read_config(options.run / "config.json")
     folder = _folder(options, config)
+    moments = checkpoints.read_moments(folder)
     classes = result["data"]["classes"]
     model = checkpoints.load_network(folder / f"{options.checkpoint}.pt", classes)
     if options.to == "safetensors":
@@ -32,12 +34,13 @@ def run(options: ExportOptions) -> list[str]:
         plan = reconfig.Plan.from_json((folder / "plan.json").read_text(encoding="utf-8"))
         reconfig.save(model, options.out, plan)
         name = str(for_classes(config[options.network]["model"], classes))
-        return [
-            f"Wrote {options.out}",
-            f"Read it with reconfig.load({str(options.out)!r}, lambda: reconfig.networks.build({name!r}))",
-        ]
+        made, also = f"reconfig.networks.build({name!r})", []
+        if moments is not None:
+            made = f"Normalised({made}, {[*moments.mean]}, {[*moments.std]})"
+            also = ["Normalised is the normalisation in it: from reconfig.harness import Normalised"]
+        return [f"Wrote {options.out}", f"Read it with reconfig.load({str(options.out)!r}, lambda: {made})", *also]
 
-    network = leaderboard.shape(model)
+    network = leaderboard.shape(bare(model))
     dataset = leaderboard.dataset_name(options.dataset or result["data"]["name"], classes)
     scores, attacked = _measured(folder, options.checkpoint)
     credits = leaderboard.Credits(options.title, options.authors, options.venue, options.link)

@@ -18,6 +18,7 @@ from reconfig import ReconfigError
 from reconfig.harness import files, records
 from reconfig.harness.checkpoints import check_code
 from reconfig.harness.data.dataset import Dataset
+from reconfig.harness.data.moments import normalisation
 from reconfig.harness.experiment import Setting
 from reconfig.harness.network import Network
 from reconfig.harness.source_code import code_of
@@ -55,11 +56,21 @@ for and not there is measured, and what was measured stays, with how that was do
 
 
 def config(wanted: Setting, dataset: Dataset, networks: Mapping[str, Network]) -> dict[str, Any]:
-    """What config.json holds: all that decides the result, with the ``networks`` by their folders."""
+    """What config.json holds: all that decides the result, with the ``networks`` by their folders.
+
+    Raises:
+        ReconfigError: One of its subclasses, where a normalisation does not fit the images, or a file of weights or of
+            code is missing.
+    """
     fields = records.plain(wanted) | {"images": dataset.fingerprint(), "extra_images": dataset.extra_fingerprint()}
+    moments = normalisation(wanted.data, dataset)
+    fields["normalisation"] = None if moments is None else {"mean": [*moments.mean], "std": [*moments.std]}
     fields.pop("paper", None)
     models = sorted({network.model for network in networks.values()})
     code = {model: digest for model in models if (digest := code_of(model)) is not None}
+    begun = sorted({network.weights for network in networks.values() if network.weights is not None})
+    if begun:
+        fields["weights"] = {path: files.digest(Path(path)) for path in begun}
     return fields | {name: records.plain(network) for name, network in networks.items()} | {"code": code}
 
 

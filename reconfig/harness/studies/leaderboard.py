@@ -21,6 +21,7 @@ from torch import nn
 
 from reconfig import ExportError
 from reconfig.harness import files
+from reconfig.harness.normalised import Normalised
 from reconfig.zoo import WideResNet
 
 DATASETS = {"cifar10": 10, "cifar100": 100, "imagenet": 1000}
@@ -176,7 +177,7 @@ def dataset_name(name: str, classes: int) -> str:
 def write(
     out: Path, name: str, dataset: str, threat: str, model: nn.Module, network: Shape, card: Mapping[str, Any]
 ) -> Sequence[Path]:
-    """Write state dict, card and model zoo entry into ``out``; the paths of the three.
+    """Write state dict, card and model zoo entry of ``model`` into ``out``; the paths of the three.
 
     Raises:
         ExportError: If one of them exists; nothing is written then.
@@ -188,15 +189,31 @@ def write(
         if path.exists():
             raise ExportError(f"{path} exists; give another folder, or another --name")
         path.parent.mkdir(parents=True, exist_ok=True)
-    state = {path: tensor.detach().cpu() for path, tensor in model.state_dict().items()}
+    made, imported, state = _as_loaded(dataset, model, network)
     files.write(weights, lambda unfinished: torch.save(state, unfinished))
     files.write_json(about, dict(card))
     files.write_text(
         entry,
-        f"# For robustbench/model_zoo/{dataset}.py, in the list of ThreatModel.{threat}\n"
+        f"# For robustbench/model_zoo/{dataset}.py, in the list of ThreatModel.{threat}{imported}\n"
         f'("{name}", {{\n'
-        f'    "model": lambda: RobustWideResNet({network.arguments}),\n'
+        f'    "model": lambda: {made},\n'
         '    "gdrive_id": "",  # of the uploaded state dict; load_model asks for none where it finds the file\n'
         "}),\n",
     )
     return weights, about, entry
+
+
+def _as_loaded(dataset: str, model: nn.Module, network: Shape) -> tuple[str, str, dict[str, torch.Tensor]]:
+    """The code that makes the network, what it imports besides, and the state dict that ``load_model`` fits into it."""
+    state = {path: tensor.detach().cpu() for path, tensor in model.state_dict().items()}
+    made = f"RobustWideResNet({network.arguments})"
+    if not isinstance(model, Normalised):
+        return made, "", state
+    mean, std = state.pop("mean"), state.pop("std")
+    made = f"normalize_model({made}, {tuple(mean.flatten().tolist())}, {tuple(std.flatten().tolist())})"
+    imported = "\n# from robustbench.model_zoo.architectures.utils_architectures import normalize_model"
+    if dataset == "imagenet":  # there it puts "model." before every name, and takes the numbers from the code
+        return made, imported, {path.removeprefix("model."): tensor for path, tensor in state.items()}
+    # elsewhere it takes one "model." off
+    state = {f"model.{path}": tensor for path, tensor in state.items()}
+    return made, imported, {"normalize.mean": mean[None], "normalize.std": std[None], **state}

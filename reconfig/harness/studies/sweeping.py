@@ -19,18 +19,19 @@ from reconfig.harness.jobs import cluster
 from reconfig.harness.jobs.in_turn import in_turn
 from reconfig.harness.jobs.job import Job, jobs_by_seed
 from reconfig.harness.jobs.network import plan_network
-from reconfig.harness.jobs.ray_tasks import Finished, import_ray, on_ray
+from reconfig.harness.jobs.ray_tasks import Finished, Timing, import_ray, on_ray
 from reconfig.harness.options import SweepOptions
 from reconfig.harness.reports import rule_results, sweep_results, table as printing
 from reconfig.harness.reports.sweep_results import Report, Result
 from reconfig.harness.studies import folder
 from reconfig.harness.studies.board import watch
 from reconfig.harness.studies.held import Planned, at_the_firsts, rules_at_cost
+from reconfig.harness.studies.outlook import Outlook
 from reconfig.harness.sweep import Compare, Configuration, Sweep, Variants
 from reconfig.harness.training.checks import check_images
 
-Runner = Callable[[Sequence[Job], SweepOptions], Iterator[Finished]]
-"""Does jobs, and says so as they end."""
+Runner = Callable[[Sequence[Job], SweepOptions, Timing], Iterator[Finished]]
+"""Does jobs, after it has timed those that it is asked to, and says so as they end."""
 
 _CSV = "results.csv"
 _NAMED = 5
@@ -81,8 +82,12 @@ def run(sweep: Sweep, options: SweepOptions, runner: Runner | None = None) -> Pa
         found = _results(sweep, plans, jobs)
         return _write(out, sweep, found, dataset) if found else None
 
-    ended = chosen(waiting, options) if waiting else iter(())
-    failed = watch(waiting, in_order, sweep, console, _after_each_seed(ended, in_order, write))
+    ended: Iterator[Finished] = iter(())
+    flops = {job: plans[each].flops for each in configurations for job in jobs[each.folder] if job in waiting}
+    outlook = Outlook(flops, console)
+    if waiting:
+        ended = chosen(waiting, options, Timing(outlook.samples, outlook.tell))
+    failed = watch(waiting, in_order, sweep, console, _after_each_seed(ended, in_order, write), outlook)
     report = write()
     if report is not None:
         for table in report.tables:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from reconfig.harness import files
 from reconfig.harness.attacks.gradient import ATTACKS, perturb
 from reconfig.harness.data.augmentation import augment, rotate
+from reconfig.harness.data.crops import Crops, draw
 from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Setting
 from reconfig.harness.files import CheckpointError
@@ -124,12 +125,25 @@ class Training:
     def _batches(self, order: Tensor) -> Iterator[Split]:
         """The images of each step that is left of the epoch."""
         steps = range(self.state.step, self.steps)
-        own = self.images.stream([self._rows(order, step) for step in steps])
+        own = self._own(order, steps)
         return (self._with_extra(batch, step) for step, batch in zip(steps, own, strict=True))
 
     def batch(self, order: Tensor, step: int) -> Split:
         """The images of a step: a part of ``order``, then the extra ones, if any."""
-        return self._with_extra(self.images[self._rows(order, step)], step)
+        return self._with_extra(next(self._own(order, [step])), step)
+
+    def _own(self, order: Tensor, steps: Sequence[int]) -> Iterator[Split]:
+        """The images of each step that are not extra ones, cropped at random if that is asked for."""
+        rows = [self._rows(order, step) for step in steps]
+        area = self.experiment.data.crop_area
+        if area is None:
+            return self.images.stream(rows)
+        return self.images.cropped(
+            (part, self._crops("crop", area, len(part), step)) for part, step in zip(rows, steps, strict=True)
+        )
+
+    def _crops(self, purpose: str, area: tuple[float, float], count: int, step: int) -> Crops:
+        return draw(count, area, generator("cpu", purpose, self.experiment.seed, self.state.epoch, step))
 
     def _rows(self, order: Tensor, step: int) -> Tensor:
         count = self.experiment.train.batch - self.from_extra
@@ -140,14 +154,19 @@ class Training:
             return batch
         draws = generator(self.machine.device, "extra", self.experiment.seed, self.state.epoch, step)
         rows = torch.randint(len(self.extra), (self.from_extra,), device=self.machine.device, generator=draws)
-        return batch.joined(self.extra[rows])
+        area = self.experiment.data.crop_area
+        if area is None:
+            return batch.joined(self.extra[rows])
+        crops = self._crops("crop extra", area, len(rows), step)
+        return batch.joined(next(self.extra.cropped([(rows, crops)])))
 
     def step(self, batch: Split, step: int) -> tuple[Tensor, Tensor]:
         """One step on a whole batch; the loss and the number of correct answers, over all processes."""
         machine, experiment, train = self.machine, self.experiment, self.experiment.train
         when = (experiment.seed, self.state.epoch, step)
         draws = generator(machine.device, "batch", *when)
-        varied = augment(batch.images, experiment.data.crop_padding, experiment.data.flip, draws)
+        padding = experiment.data.crop_padding if experiment.data.crop_area is None else 0
+        varied = augment(batch.images, padding, experiment.data.flip, draws)
         if experiment.data.rotate:
             varied = rotate(varied, experiment.data.rotate, draws)
         images = machine.floats(varied)

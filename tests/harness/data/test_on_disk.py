@@ -5,17 +5,18 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from helpers.small_training import EXPERIMENT, small_machine
+from helpers.small_training import EXPERIMENT, small_machine, small_training
 from PIL import Image
 from torch import nn
 
-from reconfig.harness.data import on_disk
+from reconfig.harness.data import on_disk, room
 from reconfig.harness.data.dataset import load_dataset
 from reconfig.harness.data.on_disk import Files, OnDisk, fits, square
 from reconfig.harness.experiment import Data
@@ -85,6 +86,27 @@ def test_a_training_from_files_is_bitwise_that_from_memory(folder: Path, tmp_pat
     assert torch.equal(weights[1], weights[3])
 
 
+def test_crops_are_out_of_the_whole_files_and_the_same_after_a_resume(folder: Path, tmp_path: Path) -> None:
+    dataset = load_dataset(data(folder, keep="auto", crop_area=(0.2, 1.0)))
+    assert isinstance(dataset.train, OnDisk)
+    assert not isinstance(dataset.test, OnDisk)
+    setting = replace(EXPERIMENT, data=data(folder, crop_area=(0.2, 1.0)))
+    batches = []
+    for part in ("first", "again"):
+        (tmp_path / part).mkdir()
+        training = small_training(tmp_path / part, setting)
+        training.images = dataset.train
+        order = torch.arange(36)
+        batches.append([training.batch(order, step).images for step in (0, 1)])
+        training.state.step = 1
+        assert torch.equal(next(training._batches(order)).images, batches[-1][1])
+    assert all(torch.equal(one, other) for one, other in zip(*batches, strict=True))
+    training.state.epoch = 1
+    assert not torch.equal(training.batch(order, 0).images, batches[0][0])
+    squares = dataset.train[order[:8]].images
+    assert not torch.equal(squares, batches[0][0])
+
+
 def test_never_more_than_a_few_batches_are_in_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = []
     really = on_disk.square
@@ -98,19 +120,48 @@ def test_never_more_than_a_few_batches_are_in_memory(folder: Path, monkeypatch: 
     assert len(decoded) < 36
 
 
-@pytest.mark.parametrize(("free", "kept"), [(10**9, False), (2 * 48 * 3 * 16 * 16 - 1, True)])
-def test_what_free_memory_does_not_hold_stays_in_files(
-    free: int, kept: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+BYTES = 48 * 3 * 16 * 16
+"""What the images of the folder take."""
+
+
+@pytest.mark.parametrize(
+    ("here", "gpu", "needed", "in_files"),
+    [
+        (10**9, None, 10**6, False),
+        (2 * BYTES + 999, None, 1000, True),
+        (2 * BYTES + 1000, None, 1000, False),
+        (4 * BYTES, None, None, False),
+        (4 * BYTES - 1, None, None, True),
+        (2 * BYTES, BYTES + 1000, 1000, False),
+        (2 * BYTES - 1, BYTES + 1000, 1000, True),
+        (2 * BYTES, BYTES + 999, 1000, True),
+    ],
+)
+def test_what_memory_does_not_hold_beside_the_networks_stays_in_files(
+    here: int, gpu: int | None, needed: int | None, in_files: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(on_disk, "_free", lambda: free)
-    assert isinstance(load_dataset(data(folder)).train, OnDisk) is kept
+    monkeypatch.setattr(room, "here", lambda: here)
+    monkeypatch.setattr(room, "on_gpu", lambda: gpu)
+    asked = []
+    found = load_dataset(data(folder), None if needed is None else lambda *image: asked.append(image) or needed)
+    assert isinstance(found.train, OnDisk) is in_files
+    assert asked == ([] if needed is None else [(3, (3, 16, 16))])
 
 
-def test_free_memory_is_measured() -> None:
-    free = on_disk._free()
+def test_free_memory_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = room.here()
     assert 10**6 < free < 10**14
-    assert fits([Files((Path("a"),) * 10, (0,) * 10, 32)])
-    assert not fits([Files((Path("a"),) * 10, (0,) * 10, 10**7)])
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert room.here() == pytest.approx(free / 2, rel=0.2)
+    assert fits([Files((Path("a"),) * 10, (0,) * 10, 32)], 0)
+    assert not fits([Files((Path("a"),) * 10, (0,) * 10, 10**7)], 0)
+    monkeypatch.setattr(room, "_GROUP", tmp_path)
+    assert room._container() == float("inf")
+    for name, text in {"max": "max\n", "current": "700\n", "stat": "anon 600\ninactive_file 60\nfile 9\n"}.items():
+        (tmp_path / f"memory.{name}").write_text(text)
+    assert room._container() == float("inf")
+    (tmp_path / "memory.max").write_text("1000\n")
+    assert room._container() == 1000 - (700 - 60)
 
 
 def test_a_square_is_the_middle_of_the_image(tmp_path: Path) -> None:

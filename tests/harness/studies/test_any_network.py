@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,9 @@ def finished(own: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_says_which_network_it_was(own: Path, finished: Path) -> None:
     config = files.read_json(finished / "config.json")
-    assert config["original"] == {"model": f"{own}:Net?width=6", "rule": None, "gamma": 1.0, "budget": None}
+    assert config["original"] == {"model": f"{own}:Net?width=6", "rule": None, "gamma": 1.0} | dict.fromkeys(
+        ("budget", "weights")
+    )
     assert config["variant"]["rule"] == "10-4"
     assert list(config["code"]) == [f"{own}:Net?width=6"]
     assert "own_net.py:Net?width=6 10-4 against own_net.py:Net?width=6" in (finished / "report.html").read_text()
@@ -118,16 +121,24 @@ def test_a_network_that_cannot_be_had_is_refused_before_anything_is_written(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["own_net.py:Net?width=6", "timm:resnet10t", "torchvision:mobilenet_v3_small"])
-def test_a_killed_run_goes_on_to_the_same_weights(model: str, own: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("model", "more"),
+    [
+        ("own_net.py:Net?width=6", ()),
+        ("own_net.py:Net?width=6", ("--data.normalise", "data", "--data.crop-area", "0.08", "1")),
+        ("timm:resnet10t", ()),
+        ("torchvision:mobilenet_v3_small", ()),
+    ],
+)
+def test_a_killed_run_goes_on_to_the_same_weights(model: str, more: tuple[str, ...], own: Path, tmp_path: Path) -> None:
     rule = "10-4" if "own" in model else "10-10-4"
 
-    def command(out: str, *more: str) -> list[str]:
+    def command(out: str, *flags: str) -> list[str]:
         run = arguments(model, rule, tmp_path / out)
-        return [sys.executable, str(ROOT / "benchmarks" / "run.py"), *run, *more]
+        return [sys.executable, str(ROOT / "benchmarks" / "run.py"), *run, *more, *flags]
 
-    def state(out: str) -> dict[str, object]:
-        found = files.load_checkpoint(tmp_path / out / "variant" / "last.pt")
+    def state(out: str, role: str, checkpoint: str) -> dict[str, object]:
+        found = files.load_checkpoint(tmp_path / out / role / f"{checkpoint}.pt")
         return found["model"] | {f"momentum {key}": value for key, value in found["optimizer"]["state"].items()}
 
     subprocess.run(command("whole"), env=environment(), cwd=own.parent, check=True, capture_output=True)
@@ -139,10 +150,11 @@ def test_a_killed_run_goes_on_to_the_same_weights(model: str, own: Path, tmp_pat
         os.kill(going.pid, signal.SIGKILL)
         going.wait()
     subprocess.run(command("killed", "--resume"), env=environment(), cwd=own.parent, check=True, capture_output=True)
-    whole, killed = state("whole"), state("killed")
-    assert whole.keys() == killed.keys()
-    for name, value in whole.items():
-        if isinstance(value, torch.Tensor):
-            assert torch.equal(value, killed[name]), name  # type: ignore[arg-type]
-        else:
-            assert torch.equal(value["momentum_buffer"], killed[name]["momentum_buffer"]), name  # type: ignore[index]
+    for role, checkpoint in product(("original", "variant"), ("last", "best")):
+        whole, killed = state("whole", role, checkpoint), state("killed", role, checkpoint)
+        assert whole.keys() == killed.keys()
+        for name, value in whole.items():
+            if isinstance(value, torch.Tensor):
+                assert torch.equal(value, killed[name]), name  # type: ignore[arg-type]
+            else:
+                assert torch.equal(value["momentum_buffer"], killed[name]["momentum_buffer"]), name  # type: ignore[index]

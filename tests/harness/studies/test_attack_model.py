@@ -277,4 +277,4 @@ def test_normalisation_is_part_of_the_network() -> None:
     images = torch.rand(2, 3, 4, 4)
     model = Normalised(nn.Identity(), *KNOWN["imagenet"])
     assert torch.allclose(model(images), normalize(images, *KNOWN["imagenet"]))
-    assert list(model.state_dict()) == []
+    assert list(model.state_dict()) == ["mean", "std"]

@@ -23,6 +23,7 @@ from reconfig.harness.experiment import Data, Experiment, Threat
 from reconfig.harness.jobs.outcome import Outcome
 from reconfig.harness.measuring.scores import VERDICTS
 from reconfig.harness.network import Network
+from reconfig.harness.normalised import KNOWN, Moments, behind
 from reconfig.harness.options import ExportOptions
 from reconfig.harness.studies import export, leaderboard
 
@@ -129,19 +130,21 @@ def finished(
     seeds: int = 1,
     attacked: int = 1000,
     model: str = "zoo:wrn34_10",
+    moments: Moments | None = None,
     **fields: Any,
 ) -> dict[str, nn.Module]:
     """A folder as a run leaves it, with small networks; those of each folder."""
     networks = Network(model), Network(model, "10-10-4", gamma=0.75)
     experiment = Experiment(original=networks[0], variant=networks[1], **fields)
     run.mkdir()
-    files.write_json(run / "config.json", {k: v for k, v in dataclasses.asdict(experiment).items() if k != "paper"})
+    config = {k: v for k, v in dataclasses.asdict(experiment).items() if k != "paper"}
+    files.write_json(run / "config.json", config | {"normalisation": moments and moments._asdict()})
     files.write_json(run / "result.json", {"data": {"name": images, "classes": 10, "test": 10_000}})
     made = {}
     for seed in range(seeds):
         folder = run / "variant" if seeds == 1 else run / f"seed-{seed}" / "variant"
         folder.mkdir(parents=True)
-        original = build(model, 10)
+        original = behind(build(model, 10), moments)
         plan = reconfig.plan(original, "10-10-4", gamma=0.75)
         made[str(folder)] = robust = shaken(plan.apply(original))
         files.write_text(folder / "plan.json", plan.to_json())
@@ -199,6 +202,30 @@ def test_a_card_has_the_figures_of_the_run(tmp_path: Path) -> None:
     other = entry["model"]()
     other.load_state_dict(state, strict=True)
     assert name == "Doe2026Narrow"
+    image = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(other.eval()(image), made(image), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("dataset", ["cifar10", "imagenet"])
+def test_robustbench_loads_a_network_behind_a_normalisation(
+    dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(leaderboard.DATASETS, "imagenet", 10)
+    (made,) = finished(tmp_path / "run", moments=KNOWN["imagenet"]).values()
+    export.run(options(tmp_path / "run", to="robustbench", name="Doe2026", dataset=dataset))
+    code = (tmp_path / "out" / "model_zoo_entry.py").read_text()
+    assert "# from robustbench.model_zoo.architectures.utils_architectures import normalize_model" in code
+    names = vars(architecture()) | vars(importlib.import_module("rb_architectures.utils_architectures"))
+    ((_, entry),) = eval(f"[{code}]", names)
+    other = entry["model"]()
+    state = torch.load(tmp_path / "out/models" / dataset / "Linf/Doe2026.pt", weights_only=True)
+    # As robustbench.utils.load_model does: "model." is cut off, and of ImageNet's put before every name; there the
+    # normalisation may be missing, and is that of the code.
+    state = {name.removeprefix("model."): tensor for name, tensor in state.items()}
+    if dataset == "imagenet":
+        state = {f"model.{name}": tensor for name, tensor in state.items()}
+    missing, unknown = other.load_state_dict(state, strict=False)
+    assert (missing, unknown) == (["normalize.mean", "normalize.std"] if dataset == "imagenet" else [], [])
     image = torch.rand(2, 3, 32, 32)
     torch.testing.assert_close(other.eval()(image), made(image), rtol=1e-6, atol=1e-6)
 

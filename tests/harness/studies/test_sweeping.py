@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import signal
 import socket
 import subprocess
@@ -40,7 +41,7 @@ from reconfig.harness.jobs.cluster import ClusterError
 from reconfig.harness.jobs.job import Job, jobs_by_seed
 from reconfig.harness.jobs.network import plan_network
 from reconfig.harness.jobs.outcome import Outcome
-from reconfig.harness.jobs.ray_tasks import Finished, RayError
+from reconfig.harness.jobs.ray_tasks import Finished, Timing, RayError
 from reconfig.harness.network import Network
 from reconfig.harness.options import SweepOptions
 from reconfig.harness.studies import sweeping
@@ -72,7 +73,7 @@ class InTurn:
         self.most, self.broken = most, broken
         self.done: list[str] = []
 
-    def __call__(self, jobs: Sequence[Job], options: SweepOptions) -> Iterator[Finished]:
+    def __call__(self, jobs: Sequence[Job], options: SweepOptions, timing: Timing) -> Iterator[Finished]:
         for each in jobs:
             if len(self.done) == self.most:
                 raise KeyboardInterrupt
@@ -354,6 +355,29 @@ def test_without_ray_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(RayError, match=r"pip install 'robust-reconfig\[sweep\]'"):
         sweeping.run(replace(TINY, limit=1), SweepOptions(out=tmp_path / "out"))
+
+
+_LINES = (
+    r"Depth configurations \(Figure 1b\): 2 configurations of digits .*; 0 of 2 trainings finished before",
+    r"takes \d:\d\d:\d\d or less, by a timed batch: 2 trainings, \d at a time",
+    r"1/2  zoo:wrn34_10 d1-1-[13] γ=0\.02, seed 0  finished, PGD-20 [\d.]+ % in \d+ s",
+    r"2/2  zoo:wrn34_10 d1-1-[13] γ=0\.02, seed 0  finished, PGD-20 [\d.]+ % in \d+ s",
+)
+
+
+@pytest.mark.slow
+def test_nothing_but_our_lines_is_on_the_screen(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    command = [sys.executable, str(ROOT / "benchmarks" / "sweep.py"), *FLAGS, "--limit", "2", "--out", "out"]
+    done = subprocess.run(command, env=environment(), cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    before, _, after = done.stdout.partition("\n\n")
+    lines = [line for line in before.splitlines() if " left" not in line]  # a line a minute, on a slow machine
+    assert len(lines) == len(_LINES)
+    for line, ours in zip(lines, _LINES, strict=True):
+        assert re.fullmatch(ours, line), line
+    assert after.startswith("┏")
+    assert after.splitlines()[-1] == "Results: out/results.csv (also figure.svg, table.md, table.tex, result.json)"
 
 
 @pytest.fixture
