@@ -41,7 +41,7 @@ from reconfig.harness.jobs.cluster import ClusterError
 from reconfig.harness.jobs.job import Job, jobs_by_seed
 from reconfig.harness.jobs.network import plan_network
 from reconfig.harness.jobs.outcome import Outcome
-from reconfig.harness.jobs.ray_tasks import Finished, Timing, RayError
+from reconfig.harness.jobs.ray_tasks import Finished, RayError, Timing
 from reconfig.harness.network import Network
 from reconfig.harness.options import SweepOptions
 from reconfig.harness.studies import sweeping
