@@ -16,12 +16,11 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import tyro
 from rich.console import Console
 
-from benchmarks.judging.models import entries
+from benchmarks.judging.models import List, entries
 from benchmarks.judging.summary import summary
 from benchmarks.judging.table import Table
 from benchmarks.judging.workers import run
@@ -39,8 +38,10 @@ class Options:
     """Run torch-pruning on the same models too, halving every layer."""
     only: tuple[str, ...] = ()
     """Names of models; all of the list where left out."""
-    source: Literal["torchvision", "timm", "all"] = "all"
-    """Where the models come from."""
+    list: List = "zoo"
+    """"zoo": classifiers; "beyond": segmentation, detection, video, volumes, audio, super-resolution, generators."""
+    source: str = "all"
+    """The library that the models come from."""
     jobs: int = 1
     """Models at a time."""
     limit: float = 300.0
@@ -62,8 +63,8 @@ class Options:
 def main(options: Options) -> int:
     """Run, write the tables, and return 1 where a model is not right."""
     console = Console()
-    chosen = entries(options.only, options.source)
-    name = "zoo" if options.gamma == 1 else f"zoo-gamma{options.gamma:g}"
+    chosen = entries(options.only, options.source, options.list)
+    name = options.list if options.gamma == 1 else f"{options.list}-gamma{options.gamma:g}"
     table = Table(options.folder / f"{name}.csv", options.resume)
     done = {(row.source, row.name): row for row in table.held}
     left = [entry for entry in chosen if (entry.source, entry.name) not in done]

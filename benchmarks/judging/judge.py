@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 
-import torch
 from torch import Tensor, nn
 
 import reconfig
@@ -24,7 +23,7 @@ CENSUS_GAMMA = 1.5  # asks every stage to change, so that every frozen width sho
 def judge(entry: Entry, gamma: float = 1.0) -> Row:
     """Everything about one model."""
     row = Row.of(entry, gamma)
-    images = torch.rand(1, 3, entry.input_size, entry.input_size)
+    images = entry.examples(1)
     before, stages, plan, result = _rewrite(row, build(entry), images)
     gc.collect()  # the original is gone, so that a large model and its result need not be held together
     after = look(result, images)
