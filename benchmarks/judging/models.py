@@ -49,9 +49,18 @@ def entries(only: Sequence[str] = (), source: str = "all", of: List = "zoo") -> 
         Entry(**{**item, "shape": tuple(item.get("shape", ()))})
         for item in json.loads((FOLDER / f"{of}.json").read_text())
     ]
+    return choose(listed, only, source, f"{of}.json")
+
+
+def choose(listed: Sequence[Entry], only: Sequence[str], source: str, where: str) -> list[Entry]:
+    """Those of a list that have these names (all without one) and come from ``source``.
+
+    Raises:
+        SystemExit: where a name is not in the list, or none of them comes from ``source``.
+    """
     unknown = set(only) - {entry.name for entry in listed}
     if unknown:
-        raise SystemExit(f"error: not in {of}.json: {', '.join(sorted(unknown))}")
+        raise SystemExit(f"error: not in {where}: {', '.join(sorted(unknown))}")
     chosen = [e for e in listed if (not only or e.name in only) and source in ("all", e.source)]
     if not chosen:
         raise SystemExit(f"error: none of {', '.join(only)} comes from {source}: leave --source out, or name others")

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from benchmarks.judging.models import Entry, build
-from benchmarks.judging.row import Row
+from benchmarks.judging.row import Row, describe
 from benchmarks.judging.sight import look, timed
 from benchmarks.judging.training import train
+
+
+def peer_row_of(entry: Entry) -> Row:
+    """A row with the peer's columns; what it raises is a problem there."""
+    row = Row.of(entry, 1.0)
+    try:
+        judge_peer(entry, row)
+    except Exception as error:
+        row.blame_peer(describe(error))
+    return row
 
 
 def judge_peer(entry: Entry, row: Row) -> None:
