@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import gc
 import json
+import time
 
-import torch
 from torch import Tensor, nn
 
 import reconfig
 from benchmarks.judging.counts import judge_budgets, judge_counts
 from benchmarks.judging.models import Entry, build
-from benchmarks.judging.row import RULE, Row
+from benchmarks.judging.row import RULE, Row, describe
 from benchmarks.judging.sight import Sight, fingerprint, look, timed
 from benchmarks.judging.stages import judge_stages
 from benchmarks.judging.training import train
-from benchmarks.judging.widths import census, judge_widths
+from benchmarks.judging.widths import census, judge_exemptions, judge_widths
 from reconfig.planning.reading import read_model
 
 CENSUS_GAMMA = 1.5  # asks every stage to change, so that every frozen width shows
 
 
+def row_of(entry: Entry, gamma: float) -> Row:
+    """``judge`` with what it raises as a problem of the row, and the processor time that it took."""
+    began = time.process_time()
+    try:
+        row = judge(entry, gamma)
+    except Exception as error:
+        row = Row.of(entry, gamma)
+        row.blame(describe(error))
+    row.seconds = time.process_time() - began
+    return row
+
+
 def judge(entry: Entry, gamma: float = 1.0) -> Row:
     """Everything about one model."""
     row = Row.of(entry, gamma)
-    images = torch.rand(1, 3, entry.input_size, entry.input_size)
+    images = entry.examples(1)
     before, stages, plan, result = _rewrite(row, build(entry), images)
     gc.collect()  # the original is gone, so that a large model and its result need not be held together
     after = look(result, images)
@@ -54,6 +66,7 @@ def _rewrite(row: Row, model: nn.Module, images: Tensor) -> tuple[Sight, reconfi
     full = plan if row.gamma == CENSUS_GAMMA else reconfig.plan(model, RULE, gamma=CENSUS_GAMMA, example_input=images)
     row.groups, reasons = census(full, reading)
     row.frozen, row.reasons = reasons.total(), json.dumps(reasons) if reasons else ""
+    judge_exemptions(row, before, full)
     if row.gamma == 1:  # a budget solves gamma itself
         judge_budgets(row, model, images)
     return before, stages, plan, result

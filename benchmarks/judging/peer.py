@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import torch
-
 from benchmarks.judging.models import Entry, build
-from benchmarks.judging.row import Row
+from benchmarks.judging.row import Row, describe
 from benchmarks.judging.sight import look, timed
 from benchmarks.judging.training import train
+
+
+def peer_row_of(entry: Entry) -> Row:
+    """A row with the peer's columns; what it raises is a problem there."""
+    row = Row.of(entry, 1.0)
+    try:
+        judge_peer(entry, row)
+    except Exception as error:
+        row.blame_peer(describe(error))
+    return row
 
 
 def judge_peer(entry: Entry, row: Row) -> None:
@@ -15,12 +23,12 @@ def judge_peer(entry: Entry, row: Row) -> None:
     import torch_pruning
 
     model = build(entry)
-    images = torch.rand(1, 3, entry.input_size, entry.input_size)
+    images = entry.examples(1)
     before, parameters = look(model, images), sum(parameter.numel() for parameter in model.parameters())
     ignored = [
         module
         for module in model.modules()
-        if before.outputs[0][-1] in (getattr(module, "out_features", 0), getattr(module, "out_channels", 0))
+        if not before.channels.isdisjoint({getattr(module, "out_features", 0), getattr(module, "out_channels", 0)})
     ]
 
     def prune() -> None:

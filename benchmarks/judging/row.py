@@ -52,12 +52,23 @@ class Row:
     """"yes", "no", or "" where the peer was not run."""
     peer_problem: str = ""
     peer_seconds: float = 0.0
+    size: int = 0
+    """Pixels a side of the images."""
+    convolutions: int = 0
+    """Convolutions but for depthwise ones, which follow their input."""
+    exempt: str = ""
+    """Those that were not held to the rule because a plan which asks every stage to change lists them, as JSON:
+    kind of reason -> convolutions."""
+    exempt_share: float = 0.0
+    """Their share of the weights of all."""
+    seconds: float = 0.0
+    """Processor seconds that judging took in all."""
     problem_list: list[str] = field(default_factory=list, repr=False)
 
     @classmethod
     def of(cls, entry: Entry, gamma: float) -> Row:
         """The row of a model of which nothing is known yet."""
-        return cls(entry.name, entry.source, entry.family, entry.kind, gamma)
+        return cls(entry.name, entry.source, entry.family, entry.kind, gamma, size=entry.input_size)
 
     def blame(self, *problems: str) -> None:
         """Note what is wrong."""
@@ -66,6 +77,10 @@ class Row:
     def blame_peer(self, problem: str) -> None:
         """Note what is wrong with the peer."""
         self.peer_right, self.peer_problem = "no", problem
+
+    def notes(self) -> list[str]:
+        """The first problems, and how the stages differ from ``feature_info``."""
+        return [*self.problem_list[:3], *([self.oracle] if differs(self) else [])]
 
 
 def differs(row: Row) -> bool:

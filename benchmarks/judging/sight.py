@@ -47,6 +47,11 @@ class Sight:
     order: Sequence[str]
     finite: bool
 
+    @property
+    def channels(self) -> frozenset[int]:
+        """Classes, or channels of images and maps, that the outputs have."""
+        return frozenset(shape[1] for shape in self.outputs if len(shape) > 1)
+
 
 def look(model: nn.Module, images: Tensor) -> Sight:
     """Run ``model`` in eval mode under hooks; its own modes are put back."""
@@ -70,15 +75,22 @@ def look(model: nn.Module, images: Tensor) -> Sight:
     handles = [module.register_forward_hook(watch(path)) for path, module in model.named_modules()]
     try:
         with torch.no_grad():
-            outputs = list(leaves(model.eval()(images), Tensor))
+            returned = model.eval()(images)
     finally:
         for handle in handles:
             handle.remove()
         for module, mode in modes.items():
             module.training = mode
-    finite = all(bool(output.isfinite().all()) for output in outputs)
+    outputs = list(leaves(returned, Tensor))
+    # How many objects a detector finds, image by image, depends on its weights.
+    found = 1 if isinstance(returned, list) and all(isinstance(item, dict) for item in returned) else 0
     return Sight(
-        tuple(tuple(output.shape) for output in outputs), divisors_of(model), convolutions, shapes, order, finite
+        outputs=tuple(tuple(output.shape[found:]) for output in outputs),
+        divisors=divisors_of(model),
+        convolutions=convolutions,
+        shapes=shapes,
+        order=order,
+        finite=all(bool(output.isfinite().all()) for output in outputs),
     )
 
 

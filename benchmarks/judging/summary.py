@@ -8,27 +8,33 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 
+from benchmarks.judging.markdown import markdown
 from benchmarks.judging.row import GOES_ON, RULE, Row, differs
+
+_FAR_OFF = 0.005  # of a budget
 
 
 def summary(rows: Sequence[Row]) -> str:
     """The tables as markdown."""
-    lines = [f'"{RULE}", γ={rows[0].gamma:g}, on {len(rows)} models.', ""]
+    right = sum(row.right for row in rows)
+    lines = [f'"{RULE}", γ={rows[0].gamma:g}, on {len(rows)} models: {right} right ({right / len(rows):.1%}).', ""]
     kinds = [(kind, [row for row in rows if row.kind == kind]) for kind in ("cnn", "hybrid")]
     header = ["", "models", "right", "stages agree", "FLOPs equal fvcore's", "widths frozen", "plan (s)", "apply (s)"]
     table = [[kind, *_figures(part)] for kind, part in (*kinds, ("all", list(rows))) if part]
-    lines += [_markdown(header, table), ""]
-    lines += ["Times are medians; the slowest: " + _slowest(rows), ""]
+    lines += [markdown(header, table), ""]
+    judged = sum(row.seconds for row in rows) / len(rows)
+    lines += [f"Times are medians; the slowest: {_slowest(rows)}. Judging took {judged:.1f} s a model.", ""]
     if any(row.peer_right for row in rows):
         lines += [_side_by_side(rows), ""]
     if rows[0].gamma == 1:
         lines += [_budgets([row for row in rows if row.kind == "cnn" and row.params_before]), ""]
+    lines += [_exemptions(rows), ""]
     families = sorted({(row.source, row.family) for row in rows})
     table = [
         [f"{source} {family}", *_figures([row for row in rows if (row.source, row.family) == (source, family)])]
         for source, family in families
     ]
-    lines += [_markdown(["family", *header[1:]], table), ""]
+    lines += [markdown(["family", *header[1:]], table), ""]
     reasons: Counter[str] = Counter()
     for row in rows:
         for reason, count in json.loads(row.reasons or "{}").items():
@@ -37,9 +43,11 @@ def summary(rows: Sequence[Row]) -> str:
         lines += [
             "Why widths stay:",
             "",
-            _markdown(["reason", "width groups"], [[r, str(n)] for r, n in reasons.most_common()]),
+            markdown(["reason", "width groups"], [[r, str(n)] for r, n in reasons.most_common()]),
             "",
         ]
+    exempt = sorted((row for row in rows if row.exempt), key=lambda row: -row.exempt_share)
+    off = [row for row in rows if row.kind == "cnn" and abs(row.params_miss) > _FAR_OFF]
     for title, notes in (
         ("Not right", [(row.name, row.problems) for row in rows if not row.right]),
         ("Stages that differ from feature_info", [(row.name, row.oracle) for row in rows if differs(row)]),
@@ -47,9 +55,17 @@ def summary(rows: Sequence[Row]) -> str:
             "Stages that go on behind the module of feature_info",
             [(row.name, row.oracle.removeprefix(GOES_ON)) for row in rows if row.oracle.startswith(GOES_ON)],
         ),
+        (
+            f"CNNs that miss a budget of parameters by more than {_FAR_OFF:.1%}",
+            [(r.name, f"{r.params_miss:+.2%}") for r in off],
+        ),
+        (
+            "What is exempt, by model (convolutions by kind of reason, share of weights)",
+            [(r.name, _exempt(r)) for r in exempt],
+        ),
     ):
         if notes:
-            lines += [f"{title}:", "", _markdown(["model", "what"], [list(note) for note in notes]), ""]
+            lines += [f"{title}:", "", markdown(["model", "what"], [list(note) for note in notes]), ""]
     return "\n".join(lines)
 
 
@@ -83,8 +99,31 @@ def _budgets(rows: Sequence[Row]) -> str:
     if not rows:
         return ""
     return f"Same parameters as the original, {len(rows)} CNNs: {say('params_miss')}. " + (
-        f"Same FLOPs, as fvcore counts them: {say('flops_miss')}."
+        f"Same FLOPs: {say('flops_miss')}."
     )
+
+
+def _exemptions(rows: Sequence[Row]) -> str:
+    """How much was not held to the rule, because a plan lists it as frozen."""
+    said = []
+    for kind in ("cnn", "hybrid"):
+        part = [row for row in rows if row.kind == kind and row.convolutions]
+        kinds = sum((Counter(json.loads(row.exempt or "{}")) for row in part), Counter[str]())
+        if part:
+            total, most = sum(row.convolutions for row in part), max(part, key=lambda row: row.exempt_share)
+            by_kind = ", ".join(f"{name} {count}" for name, count in kinds.most_common())
+            said.append(
+                f"of the {total} convolutions of {kind}s {kinds.total()} ({kinds.total() / total:.1%})"
+                + (f" ({by_kind}; most of the weights in {most.name}, {most.exempt_share:.0%})" if kinds else "")
+            )
+    return (
+        f"Not held to the rule, since a plan that asks every stage to change lists them as frozen: {'; '.join(said)}."
+    )
+
+
+def _exempt(row: Row) -> str:
+    kinds = ", ".join(f"{name} {count}" for name, count in json.loads(row.exempt).items())
+    return f"{kinds} of {row.convolutions}, {row.exempt_share:.1%}"
 
 
 def _side_by_side(rows: Sequence[Row]) -> str:
@@ -101,8 +140,3 @@ def _side_by_side(rows: Sequence[Row]) -> str:
             f"plan takes {plan / peer:.2f} of that, apply {apply / peer:.2f}."
         )
     return text
-
-
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable
@@ -11,8 +12,11 @@ from benchmarks.judging.row import LAST, Row
 from benchmarks.judging.sight import Sight
 from reconfig.planning.reading import Reading
 
+TIED = reconfig.FrozenKind.TIED
 _TOLERANCE = 0.02  # of a width, for divisors and for widths that are sums of rounded pieces
 _HALF_CHANGED = 0.5
+_MOST_EXEMPT = 0.25
+"""Of a convolutional network's weights. See ``judge_exemptions``."""
 
 
 def judge_widths(row: Row, before: Sight, after: Sight, plan: reconfig.Plan, stages: reconfig.Stages) -> None:
@@ -24,8 +28,7 @@ def judge_widths(row: Row, before: Sight, after: Sight, plan: reconfig.Plan, sta
         row.blame("other convolutions run than in the original")
         return
     whole = {(layer, frozen.width) for frozen in plan.frozen for layer in frozen.layers}
-    tied = {layer for frozen in plan.frozen if frozen.kind is reconfig.FrozenKind.TIED for layer in frozen.layers}
-    in_part = {layer for frozen in plan.frozen for layer in frozen.layers}
+    excused = excuses(plan)
     stage_of = {layer: stage for stage in stages for layer in stage.layers}
     total = changed = 0
     for path, old in before.convolutions.items():
@@ -40,7 +43,7 @@ def judge_widths(row: Row, before: Sight, after: Sight, plan: reconfig.Plan, sta
         if old.depthwise:
             if not new.depthwise:
                 row.blame(f"{path} is no longer depthwise")
-        elif ((path, old.out) in whole and path not in tied) or old.out == before.outputs[0][-1]:
+        elif ((path, old.out) in whole and excused[path] != TIED) or old.out in before.channels:
             if new.out != old.out:
                 row.blame(f"{path} has to keep its width and goes from {old.out} to {new.out}")
         elif path in stages.stem:
@@ -48,7 +51,7 @@ def judge_widths(row: Row, before: Sight, after: Sight, plan: reconfig.Plan, sta
                 row.blame(f"{path} of the stem goes from {old.out} to {new.out}")
         elif stage is not None:
             factors = {row.gamma * (LAST if last else 1.0), *([row.gamma] if stage.dense else [])}
-            if path in in_part:  # a sum of widths, some of which keep their size
+            if path in excused:  # a sum of widths, some of which keep their size
                 fits = sorted({1.0, row.gamma, row.gamma * LAST})
                 if not fits[0] * old.out * (1 - _TOLERANCE) <= new.out <= fits[-1] * old.out * (1 + _TOLERANCE):
                     row.blame(f"{path} of stage {stage.index}, kept in part, goes from {old.out} to {new.out}")
@@ -59,6 +62,30 @@ def judge_widths(row: Row, before: Sight, after: Sight, plan: reconfig.Plan, sta
     row.changed = changed / total if total else 0.0
     if row.kind == "cnn" and row.changed < _HALF_CHANGED:
         row.blame(f"only {row.changed:.0%} of the last stage's convolution weights change")
+    if total and not changed and not excused:
+        row.blame("no convolution of the last stage changes, and the plan has no word of it")
+
+
+def excuses(plan: reconfig.Plan) -> dict[str, str]:
+    """The layers that a plan lists as frozen, with the kind of reason; one that is tied and frozen as well is tied."""
+    listed = sorted(plan.frozen, key=lambda frozen: frozen.kind == TIED)
+    return {layer: str(frozen.kind) for frozen in listed for layer in frozen.layers}
+
+
+def judge_exemptions(row: Row, before: Sight, full: reconfig.Plan) -> None:
+    """How many convolutions ``full``, which asks every stage to change, excuses: counted, and not too many.
+
+    What a plan lists is not held to the rule, so a plan that lists everything would pass. In a convolutional network at
+    most a quarter of the weights may be excused: a plan that leaves more out has left out what amounts to a stage.
+    """
+    held = {path: seen for path, seen in before.convolutions.items() if not seen.depthwise}
+    excused = excuses(full)
+    weights = {path: math.prod(seen.weight) for path, seen in held.items()}
+    kinds = Counter(excused[path] for path in held if path in excused)
+    row.convolutions, row.exempt = len(held), json.dumps(kinds) if kinds else ""
+    row.exempt_share = sum(weights[path] for path in held if path in excused) / max(1, sum(weights.values()))
+    if row.kind == "cnn" and row.exempt_share > _MOST_EXEMPT:
+        row.blame(f"{row.exempt_share:.0%} of the convolutions' weights are exempt: {row.exempt}")
 
 
 def near(old: int, new: int, factor: float, divisors: Iterable[int] = ()) -> bool:

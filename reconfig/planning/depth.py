@@ -37,7 +37,8 @@ def depth_edits(
 
     A block can be dropped or cloned if it sits in a Sequential, ModuleList or ModuleDict, or is a numbered attribute
     (``block2``), and its output has its input's shape; in a densely connected stage, if it is one of its layers.
-    Blocks are dropped from the end of the stage; the last one is cloned.
+    Blocks are dropped from the end of the stage; the last one is cloned. A stage without blocks has a depth of 1, which
+    leaves it as it is.
 
     Raises:
         DepthError: where a stage has no such blocks, or too few.
@@ -45,8 +46,8 @@ def depth_edits(
     contents: dict[str, list[tuple[str, str]]] = {}
     dense: list[tuple[list[str], int]] = []
     for stage, depth in zip(stages, depths, strict=True):
-        extra = depth - len(stage.blocks)
-        if extra == 0 and stage.blocks:
+        extra = depth - max(1, len(stage.blocks))
+        if extra == 0:
             continue
         repeatable = _repeatable(model, capture, stage)
         needed = -extra if extra < 0 else 1
@@ -65,7 +66,18 @@ def depth_edits(
 
 
 def least_depths(model: nn.Module, capture: Capture, stages: Stages) -> tuple[int, ...]:
-    """The fewest blocks that each stage can have: those that cannot be dropped, and at least one."""
+    """The fewest blocks that each stage can have: those that cannot be dropped, and at least one.
+
+    Raises:
+        DepthError: where a stage has no blocks.
+    """
+    for stage in stages:
+        if not stage.blocks:
+            example = "d" + "-".join(str(max(1, len(one.blocks))) for one in stages)
+            raise DepthError(
+                f"stage {stage.index} has no blocks (plain layers {', '.join(stage.layers[:3])}), so no ratio of "
+                f"depths scales it: write the depths themselves, with 1 for it, as in {example!r}"
+            )
     return tuple(max(1, len(stage.blocks) - len(_repeatable(model, capture, stage))) for stage in stages)
 
 
@@ -96,7 +108,7 @@ def _too_few(stage: Stage, depth: int, repeatable: Sequence[str]) -> DepthError:
         return DepthError(
             f"stage {stage.index} has no blocks (plain layers {', '.join(stage.layers[:3])}), so its depth "
             f"cannot become {depth}: "
-            "use a width rule for this model, as in '10-10-4'"
+            "write 1 for it, which leaves it as it is, or use a width rule, as in '10-10-4'"
         )
     fixed = [path for path in stage.blocks if path not in repeatable]
     return DepthError(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,15 +10,15 @@ import torch
 from torch import nn
 
 import reconfig
-from benchmarks.judging.judge import judge
+from benchmarks.judging.judge import judge, row_of
 from benchmarks.judging.models import Entry, entries
 from benchmarks.judging.row import AGREES, RULE, Row, differs
 from benchmarks.judging.sight import fingerprint, look
 from benchmarks.judging.summary import summary
 from benchmarks.judging.table import Table
-from benchmarks.judging.widths import judge_widths, near
-from benchmarks.judging.workers import Worker
-from benchmarks.zoo import Options
+from benchmarks.judging.widths import judge_exemptions, judge_widths, near
+from benchmarks.judging.workers import LostError, Pace, Worker
+from benchmarks.zoo import Options, main
 
 pytest.importorskip("torchvision")
 pytest.importorskip("timm")
@@ -64,9 +65,9 @@ class Net(nn.Module):
         return self.fc(self.conv2(self.conv1(x).relu()).relu().mean((2, 3)))
 
 
-def judged(result: nn.Module) -> list[str]:
+def judged(result: nn.Module, kind: str = "cnn") -> list[str]:
     model, images = Net(), torch.rand(1, 3, 16, 16)
-    row = Row("net", "here", "plain", "cnn")
+    row = Row("net", "here", "plain", kind)
     stages = reconfig.stages(model, images)
     plan = reconfig.plan(model, RULE, example_input=images)
     judge_widths(row, look(model, images), look(result, images), plan, stages)
@@ -87,6 +88,28 @@ def test_the_right_widths_pass() -> None:
 )
 def test_wrong_widths_are_seen(result: nn.Module, problem: str) -> None:
     assert problem in judged(result)
+
+
+def test_what_does_nothing_without_a_word_is_seen_in_a_hybrid_too() -> None:
+    assert "no convolution of the last stage changes, and the plan has no word of it" in judged(Net(), "hybrid")
+
+
+@pytest.mark.parametrize(
+    ("layers", "exempt", "problems"),
+    [
+        ((), "", []),
+        (("conv1",), '{"call": 1}', []),  # 216 of 1,656 weights
+        (("conv2", "fc"), '{"call": 1}', ['87% of the convolutions\' weights are exempt: {"call": 1}']),
+        (("conv1", "conv2"), '{"call": 2}', ['100% of the convolutions\' weights are exempt: {"call": 2}']),
+    ],
+)
+def test_a_plan_that_freezes_much_fails(layers: tuple[str, ...], exempt: str, problems: list[str]) -> None:
+    model, images = Net(), torch.rand(1, 3, 16, 16)
+    plan = reconfig.plan(model, RULE, gamma=1.5, example_input=images)
+    frozen = reconfig.Frozen(1, layers, 8, reconfig.FrozenKind.CALL, "x[:8]", "")
+    row = Row("net", "here", "plain", "cnn")
+    judge_exemptions(row, look(model, images), dataclasses.replace(plan, frozen=(frozen,)))
+    assert (row.convolutions, row.exempt, row.problem_list) == (2, exempt, problems)
 
 
 @pytest.mark.parametrize(
@@ -121,13 +144,32 @@ def test_a_fingerprint_sees_every_kind_of_change() -> None:
 
 
 def test_a_lost_process_loses_one_model() -> None:
-    worker = Worker(gamma=1.0)
+    worker = Worker()
     try:
-        row = worker.ask(one("resnet18"), limit=0.01)
-        assert row.problem_list == ["not done after 0.01 s"]
+        with pytest.raises(LostError, match=r"^not done after 0\.01 s$"):
+            worker.ask(partial(row_of, one("resnet18"), 1.0), limit=0.01)
         assert worker.process is None
     finally:
         worker.close()
+
+
+def test_the_pace_is_said_now_and_then() -> None:
+    pace = Pace(100)
+    said = [pace.after(2.0) for _ in range(20)]
+    assert said[:19] == [""] * 19
+    assert said[19].startswith("20 of 100 models, 2.0 s of processor time each; about 0 minutes left")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (Options(depth=True, gamma=1.5), "--depth changes no width: leave --gamma and --peer out"),
+        (Options(all=True, list="beyond"), "--all is all of timm, not the list beyond: leave one of the two out"),
+    ],
+)
+def test_options_that_exclude_each_other(options: Options, message: str) -> None:
+    with pytest.raises(SystemExit, match=message):
+        main(options)
 
 
 def test_an_unknown_name_is_an_error() -> None:
@@ -149,16 +191,17 @@ def test_a_part_of_the_list_does_not_overwrite_the_whole_lists_table(tmp_path: P
 
 def test_an_interrupted_table_is_read_back(tmp_path: Path) -> None:
     row = Row("a", "timm", "f", "cnn", right=True, params=3, changed=0.5, problems='a "b", c', peer_right="yes")
-    Table(tmp_path / "zoo.csv").add(row)
+    Table(tmp_path / "zoo.csv", Row).add([row])
     with (tmp_path / "zoo.csv").open("a") as file:
         file.write("b,timm,f")
-    assert Table(tmp_path / "zoo.csv", resume=True).held == [row]
-    assert Table(tmp_path / "zoo.csv", resume=True).held == [row]
-    assert Table(tmp_path / "zoo.csv").held == []
+    assert Table(tmp_path / "zoo.csv", Row, resume=True).held == [row]
+    assert Table(tmp_path / "zoo.csv", Row, resume=True).held == [row]
+    assert Table(tmp_path / "zoo.csv", Row).held == []
 
 
 def test_the_summary_counts() -> None:
     good = Row("a", "timm", "f", "cnn", right=True, oracle=AGREES, groups=10, frozen=1, fvcore_flops="equal")
+    good.convolutions, good.exempt, good.exempt_share, good.params_miss = 5, '{"tied": 1}', 0.07, -0.009
     good.reasons = json.dumps({"F.odd at x.py:1 (in a.b)": 1})
     bad = dataclasses.replace(
         good, name="b", right=False, problems="broken", oracle="stage 1 is no feature", reasons=""
@@ -167,4 +210,8 @@ def test_the_summary_counts() -> None:
     assert "| all | 2 | 1 | 1 of 2 | 2 of 2 | 2 of 20 (10.0%) |" in text
     assert "| F.odd at x.py:1 | 1 |" in text
     assert "| b | broken |" in text
+    assert "on 2 models: 1 right (50.0%)" in text
+    assert "of the 10 convolutions of cnns 2 (20.0%) (tied 2; most of the weights in a, 7%)" in text
+    assert "| a | tied 1 of 5, 7.0% |" in text
+    assert "| a | -0.90% |" in text
     assert "| b | stage 1 is no feature |" in text

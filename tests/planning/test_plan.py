@@ -233,13 +233,18 @@ def test_a_depth_that_is_already_there_changes_nothing() -> None:
     assert (plan.depth, plan.params) == ((), plan.params_before)
 
 
+def test_a_plain_stage_has_a_depth_of_one() -> None:
+    plan = reconfig.plan(zoo.vgg11(), "d1-1-1-1-1")
+    assert (plan.depth, plan.params) == ((), plan.params_before)
+
+
 @pytest.mark.parametrize(
     ("factory", "rule", "message"),
     [
         (
             zoo.vgg11,
             "d2-2-2-2-1",
-            r"stage 1 has no blocks \(plain layers .*\), so its depth cannot become 2: use a width rule",
+            r"stage 1 has no blocks \(plain layers .*\), so its depth cannot become 2: write 1 for it",
         ),
         (
             zoo.darts,
