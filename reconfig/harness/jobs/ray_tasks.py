@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 
 import torch
@@ -13,13 +14,14 @@ from rich.console import Console
 import reconfig
 from reconfig.harness import files
 from reconfig.harness.data.dataset import load_dataset
+from reconfig.harness.experiment import Compute
 from reconfig.harness.jobs.job import Job, complete
 from reconfig.harness.machine import machine
 from reconfig.harness.options import SweepOptions
 
 _STORE = 100 * 2**20
 """Bytes of Ray's object store here: no job hands images or weights over, all of them use files."""
-_RETRIES = 3
+RETRIES = 3
 """How often a job is begun again whose worker was lost."""
 
 Finished = tuple[Job, str | None]
@@ -36,10 +38,30 @@ def on_ray(jobs: Sequence[Job], options: SweepOptions) -> Iterator[Finished]:
     Raises:
         RayError: If Ray is not installed or cannot be reached.
     """
+    with started(options, jobs[0].setting.compute) as (ray, gpus):
+        # A worker that is lost (its machine went away) is tried again and goes on from its checkpoint.
+        task = ray.remote(num_cpus=options.cpus_per_run, num_gpus=gpus, max_retries=RETRIES)(work)
+        running = {task.remote(each, options.save_every, options.cpus_per_run): each for each in jobs}
+        while running:
+            (done,), _ = ray.wait(list(running), num_returns=1)
+            try:
+                wrong = ray.get(done)
+            except ray.exceptions.RayError as lost:
+                wrong = files.reason(lost)
+            yield running.pop(done), wrong
+
+
+@contextmanager
+def started(options: SweepOptions, compute: Compute) -> Iterator[tuple[ModuleType, float]]:
+    """Within, Ray, connected to the cluster of the options or running on this machine; and the GPUs of one run.
+
+    Raises:
+        RayError: If Ray is not installed or cannot be reached, or has less than a run needs.
+    """
     ray = import_ray()
     gpus = options.gpus_per_run
     if gpus is None:
-        gpus = 1.0 if torch.cuda.is_available() and jobs[0].setting.compute.device != "cpu" else 0.0
+        gpus = 1.0 if torch.cuda.is_available() and compute.device != "cpu" else 0.0
     runtime = {"env_vars": {"OMP_NUM_THREADS": str(options.cpus_per_run)}}
     cores = options.cpus or os.cpu_count() or 1
     if options.address is None and options.cpus_per_run > cores:
@@ -53,16 +75,7 @@ def on_ray(jobs: Sequence[Job], options: SweepOptions) -> Iterator[Finished]:
     try:
         if options.address is None and gpus > ray.cluster_resources().get("GPU", 0):
             raise RayError(f"gpus_per_run is {gpus:g}, but this machine has no GPU; leave --gpus-per-run out")
-        # A worker that is lost (its machine went away) is tried again and goes on from its checkpoint.
-        task = ray.remote(num_cpus=options.cpus_per_run, num_gpus=gpus, max_retries=_RETRIES)(work)
-        running = {task.remote(each, options.save_every, options.cpus_per_run): each for each in jobs}
-        while running:
-            (done,), _ = ray.wait(list(running), num_returns=1)
-            try:
-                wrong = ray.get(done)
-            except ray.exceptions.RayError as lost:
-                wrong = files.reason(lost)
-            yield running.pop(done), wrong
+        yield ray, gpus
     finally:
         ray.shutdown()
 

@@ -1,0 +1,163 @@
+"""Trials on Ray Tune: Optuna proposes them, and halving stops the worse ones early.
+
+Nothing that Ray or Optuna writes is
+read again: a search that goes on is given what is known of its trials, and both are told that.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from reconfig.harness.jobs.ray_tasks import RETRIES, RayError, import_ray
+from reconfig.harness.jobs.trials import Kind, Known, Limits, Listener, Objective, Parameters, Report
+
+ETA = 3
+"""Of three trials that came equally far, halving lets one go on (Li et al., 2020)."""
+
+
+def tune(
+    objective: Objective,
+    distributions: Mapping[str, Any],
+    kind: Kind,
+    limits: Limits,
+    listener: Listener,
+    scratch: Path,
+    *,
+    seed: int = 0,
+    first: Sequence[Parameters] = (),
+    known: Sequence[Known] = (),
+    cpus: float = 1,
+    gpus: float = 0,
+) -> None:
+    """Do trials on a Ray that is started, until the limits are reached.
+
+    Args:
+        objective: what a trial does.
+        distributions: what each parameter is drawn from, as Optuna has it.
+        kind: search proposes by Optuna's tree of Parzen estimators (Bergstra et al., 2011) and stops trials by
+            asynchronous successive halving (Li et al., 2020); random draws, and every trial goes to its end.
+        limits: when to stop.
+        listener: hears of all trials.
+        scratch: a folder for Ray alone, which every machine of a cluster sees; it is removed.
+        seed: of the proposals.
+        first: trials that come before all proposed ones.
+        known: what is known of trials already.
+        cpus: cores of a trial.
+        gpus: GPUs of a trial.
+
+    Raises:
+        RayError: If Optuna or Ray Tune is not installed.
+    """
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the harness writes what there is to know
+    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # paths of data stay what they are
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    import_ray()
+    try:
+        import optuna
+        from ray import tune as ray_tune
+        from ray.tune import schedulers
+        from ray.tune.search.optuna import OptunaSearch
+    except ImportError as error:
+        raise RayError(f"a search needs Ray Tune and Optuna ({error}): pip install 'robust-reconfig[sweep]'") from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    for name in ("ray.tune", "ray.train", "ray.air"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    callback, stopper = _adapters(ray_tune, listener, limits, sum(len(each.robust) for each in known))
+    finished = [each for each in known if each.ended and each.robust]
+    search = OptunaSearch(
+        dict(distributions),
+        metric="robust",
+        mode="max",
+        points_to_evaluate=[dict(parameters) for parameters in first],
+        sampler=_sampler(optuna, kind, seed, len(known)),
+    )
+    for each in finished:
+        search.add_evaluated_point(dict(each.parameters), each.robust[-1])
+    scheduler = None  # every trial goes to its end
+    if kind == "search":
+        scheduler = schedulers.ASHAScheduler(
+            "epoch", "robust", "max", max_t=limits.trial_epochs, grace_period=1, reduction_factor=ETA
+        )
+        _recall(scheduler, finished)
+
+    def trial(parameters: dict[str, float]) -> None:
+        for report in objective(parameters):
+            ray_tune.report(asdict(report))
+
+    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Ray's and Optuna's own making
+            ray_tune.Tuner(
+                ray_tune.with_resources(trial, {"cpu": cpus, "gpu": gpus}),
+                tune_config=ray_tune.TuneConfig(
+                    search_alg=search, scheduler=scheduler, num_samples=-1, reuse_actors=True
+                ),
+                run_config=ray_tune.RunConfig(
+                    name=scratch.name,
+                    storage_path=str(scratch.parent.resolve()),
+                    verbose=0,
+                    stop=stopper,
+                    callbacks=[callback],
+                    failure_config=ray_tune.FailureConfig(max_failures=RETRIES),
+                ),
+            ).fit()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _sampler(optuna: Any, kind: str, seed: int, known: int) -> Any:
+    """Draws of another part of the search are other draws."""
+    if kind == "random":
+        return optuna.samplers.RandomSampler(seed=seed + known)
+    return optuna.samplers.TPESampler(seed=seed + known, multivariate=True)
+
+
+def _recall(scheduler: Any, finished: Sequence[Known]) -> None:
+    """Let halving know how far earlier trials came, so that it compares new ones with them too."""
+    for number, each in enumerate(finished):
+        stands_for = SimpleNamespace(trial_id=f"known {number}")
+        scheduler.on_trial_add(None, stands_for)
+        for epoch, robust in enumerate(each.robust, 1):
+            scheduler.on_trial_result(None, stands_for, {"epoch": epoch, "robust": robust})
+
+
+def _adapters(ray_tune: Any, listener: Listener, limits: Limits, epochs: int) -> tuple[Any, Any]:
+    """What tells the listener of Tune's trials, and what ends the whole once the limits are reached."""
+    spent = {"epochs": epochs, "seconds": 0.0}
+    heard: dict[str, int] = {}
+
+    class Tell(ray_tune.Callback):  # type: ignore[misc]
+        def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Mapping[str, Any], **_: Any) -> None:
+            listener.reported(trial.config, _report(result))
+
+        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
+            listener.ended(trial.config)
+
+        def on_step_end(self, iteration: int, trials: Any, **_: Any) -> None:
+            listener.tick()
+
+    class Enough(ray_tune.Stopper):  # type: ignore[misc]
+        def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+            if result["epoch"] > heard.get(trial_id, 0):  # Tune repeats the last result of a trial that returns
+                heard[trial_id] = result["epoch"]
+                spent["epochs"] += result["seconds"] > 0
+                spent["seconds"] += result["seconds"]
+            return False
+
+        def stop_all(self) -> bool:
+            return spent["epochs"] >= limits.epochs or spent["seconds"] >= limits.seconds
+
+    return Tell(), Enough()
+
+
+def _report(result: Mapping[str, Any]) -> Report:
+    return Report(**{name: result[name] for name in Report.__dataclass_fields__})
