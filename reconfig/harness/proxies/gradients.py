@@ -40,7 +40,7 @@ def synflow(model: nn.Module, images: Tensor, labels: Tensor, threat: Threat) ->
             weight.abs_()
     gradients = torch.autograd.grad(network(attacked).sum() / len(images), weights, allow_unused=True)
     flow = sum(
-        (weight * gradient).abs().sum()
+        (weight.detach() * gradient).abs().sum()
         for weight, gradient in zip(weights, gradients, strict=True)
         if gradient is not None
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 _SAMPLES = 2000
@@ -36,15 +37,12 @@ def tau(figures: Sequence[float], robust: Sequence[float], seed: int = 0) -> Tau
     The interval has the middle 95 % of ``seed``'s 2,000 draws of as many networks, with replacement (Efron, 1979).
     Draws in which one of the figures is the same for all do not count.
     """
-    one, other = np.asarray(figures, dtype=float), np.asarray(robust, dtype=float)
-    found = _tau(one, other)
-    if found is None:
-        return Tau(None, None, None, len(one))
-    draws = np.random.default_rng(seed)
-    rows = draws.integers(len(one), size=(_SAMPLES, len(one)))
-    drawn = [value for sample in rows if (value := _tau(one[sample], other[sample])) is not None]
-    low, high = np.percentile(drawn, [(100 - _COVERED) / 2, (100 + _COVERED) / 2])
-    return Tau(found, float(low), float(high), len(one))
+    if len(figures) < 2 or np.ptp(figures) == 0 or np.ptp(robust) == 0:
+        return Tau(None, None, None, len(figures))
+    found = float(stats.kendalltau(figures, robust).statistic)
+    drawn = _drawn(figures, robust, seed)
+    low, high = np.nanpercentile(drawn, [(100 - _COVERED) / 2, (100 + _COVERED) / 2])
+    return Tau(found, float(low), float(high), len(figures))
 
 
 def beats(figures: Sequence[float], rival: Sequence[float], robust: Sequence[float], seed: int = 0) -> bool:
@@ -52,13 +50,27 @@ def beats(figures: Sequence[float], rival: Sequence[float], robust: Sequence[flo
 
     A figure that is the same for all networks orders nothing, as a tau of 0 would.
     """
-    one, other, wanted = (np.asarray(each, dtype=float) for each in (figures, rival, robust))
-    rows = np.random.default_rng(seed).integers(len(one), size=(_SAMPLES, len(one)))
-    gains = [(_tau(one[row], wanted[row]) or 0.0) - (_tau(other[row], wanted[row]) or 0.0) for row in rows]
+    gains = np.nan_to_num(_drawn(figures, robust, seed)) - np.nan_to_num(_drawn(rival, robust, seed))
     return float(np.percentile(gains, (100 - _COVERED) / 2)) > 0
 
 
-def _tau(one: np.ndarray, other: np.ndarray) -> float | None:
-    if len(one) < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
-        return None
-    return float(stats.kendalltau(one, other).statistic)
+def _drawn(figures: Sequence[float], robust: Sequence[float], seed: int) -> NDArray[np.float64]:
+    """Tau-b of each draw; not a number where it is undefined.
+
+    Of networks that are drawn several times, each pair counts as often as both were drawn, and is a tie with itself.
+    """
+    rows = np.random.default_rng(seed).integers(len(figures), size=(_SAMPLES, len(figures)))
+    times = np.stack([np.bincount(row, minlength=len(figures)) for row in rows]).astype(float)
+    one, other = _signs(figures), _signs(robust)
+
+    def pairs(signs: NDArray[np.float64]) -> NDArray[np.float64]:
+        return ((times @ signs) * times).sum(1)
+
+    with np.errstate(invalid="ignore"):
+        return pairs(one * other) / np.sqrt(pairs(one**2) * pairs(other**2))
+
+
+def _signs(values: Sequence[float]) -> NDArray[np.float64]:
+    """Which of each pair is more: [N, N]."""
+    held = np.asarray(values, dtype=float)
+    return np.sign(held[:, None] - held)

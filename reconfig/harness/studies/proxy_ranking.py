@@ -151,9 +151,9 @@ def _judged(computer: Machine, each: Trained, dataset: Dataset, setting: Setting
 def _model(folder: Path) -> str:
     """The name of the network that was trained in ``folder``; of a search all trials are of one."""
     config = checkpoints.read_config(folder / "plan.json")
-    return config.get(folder.name, config.get("original", {})).get("model") or checkpoints.read_model(
-        folder / "plan.json"
-    )
+    if "hold" in config:  # a search's
+        return config["original"]["model"]
+    return checkpoints.read_model(folder / "plan.json")
 
 
 def _by_network(found: Sequence[Trained], values: Sequence[dict[str, float]]) -> dict[str, list[float]]:

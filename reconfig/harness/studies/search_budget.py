@@ -13,7 +13,7 @@ from reconfig.harness.search import Search
 
 OVERHEAD = 45.0
 """Seconds in which nothing is trained: Ray starts twice, its processes import torch."""
-MARGIN = 1.25
+MARGIN = 1.5
 """How much longer than timed batches say work takes, with augmentation, checkpoints and neighbours on the machine."""
 _TRIALS = 6
 """How many trials that go to their end an arm has room for, at least, before trials become longer."""
