@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,13 +64,13 @@ class Space:
         }
         if not all(1 / WIDEST <= ratio <= WIDEST for ratio in found.values()):
             return None
-        for stage, (own, varies) in enumerate(zip(self.blocks, self.varied, strict=True), 1):
-            blocks = plan.stages[stage - 1].blocks[1]
-            if varies:
-                found[f"d{stage}"] = blocks
-            if blocks > DEEPEST * own:
-                return None
-        return found
+        blocks = [stage.blocks[1] for stage in plan.stages]
+        found |= {f"d{stage}": number for stage, number in enumerate(blocks, 1) if self.varied[stage - 1]}
+        return found if self.has(blocks) else None
+
+    def has(self, blocks: Sequence[int]) -> bool:
+        """Whether stages may have so many blocks."""
+        return all(new <= DEEPEST * own for new, own in zip(blocks, self.blocks, strict=True))
 
 
 def space_of(network: Network, dataset: Dataset) -> Space:
@@ -119,7 +120,8 @@ def published(
     unfit: dict[str, str] = {}
     for name, rule in (ALIKE | {name: named.rule for name, named in reconfig.NAMED.items()}).items():
         try:
-            point = space.point(rule, plan_network(at_cost(network, rule, cost), dataset))
+            inside = space.has(reconfig.Rule.parse(rule).depths(len(space.blocks)) or space.blocks)
+            point = space.point(rule, plan_network(at_cost(network, rule, cost), dataset)) if inside else None
         except reconfig.ReconfigError as error:
             unfit[name] = str(error)
             continue

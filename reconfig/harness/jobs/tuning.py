@@ -135,7 +135,13 @@ def _adapters(ray_tune: Any, listener: Listener, limits: Limits, epochs: int) ->
     spent = {"epochs": epochs, "seconds": 0.0}
     heard: dict[str, int] = {}
 
-    class Tell(ray_tune.Callback):  # type: ignore[misc]
+    class Unkept:
+        """Tune pickles what it is given for a restoration of its own, which is never asked for."""
+
+        def __reduce__(self) -> tuple[type[object], tuple[()]]:
+            return object, ()
+
+    class Tell(Unkept, ray_tune.Callback):  # type: ignore[misc]
         def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Mapping[str, Any], **_: Any) -> None:
             listener.reported(trial.config, _report(result))
 
@@ -145,7 +151,7 @@ def _adapters(ray_tune: Any, listener: Listener, limits: Limits, epochs: int) ->
         def on_step_end(self, iteration: int, trials: Any, **_: Any) -> None:
             listener.tick()
 
-    class Enough(ray_tune.Stopper):  # type: ignore[misc]
+    class Enough(Unkept, ray_tune.Stopper):  # type: ignore[misc]
         def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
             if result["epoch"] > heard.get(trial_id, 0):  # Tune repeats the last result of a trial that returns
                 heard[trial_id] = result["epoch"]
