@@ -21,7 +21,7 @@ from reconfig.harness.options import SweepOptions
 
 _STORE = 100 * 2**20
 """Bytes of Ray's object store here: no job hands images or weights over, all of them use files."""
-RETRIES = 3
+_RETRIES = 3
 """How often a job is begun again whose worker was lost."""
 
 Finished = tuple[Job, str | None]
@@ -40,7 +40,7 @@ def on_ray(jobs: Sequence[Job], options: SweepOptions) -> Iterator[Finished]:
     """
     with started(options, jobs[0].setting.compute) as (ray, gpus):
         # A worker that is lost (its machine went away) is tried again and goes on from its checkpoint.
-        task = ray.remote(num_cpus=options.cpus_per_run, num_gpus=gpus, max_retries=RETRIES)(work)
+        task = ray.remote(num_cpus=options.cpus_per_run, num_gpus=gpus, max_retries=_RETRIES)(work)
         running = {task.remote(each, options.save_every, options.cpus_per_run): each for each in jobs}
         while running:
             (done,), _ = ray.wait(list(running), num_returns=1)

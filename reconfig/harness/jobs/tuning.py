@@ -11,16 +11,20 @@ import os
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from reconfig.harness.jobs.ray_tasks import RETRIES, RayError, import_ray
+from reconfig.harness.jobs.ray_tasks import RayError, import_ray
 from reconfig.harness.jobs.trials import Kind, Known, Limits, Listener, Objective, Parameters, Report
 
 ETA = 3
 """Of three trials that came equally far, halving lets one go on (Li et al., 2020)."""
+_RETRIES = 1
+"""How often a trial is begun again whose worker was lost; it goes on from its checkpoint."""
+_IDLE = 5
+"""Trials in a row that train nothing, after which a search is over."""
 
 
 def tune(
@@ -54,7 +58,7 @@ def tune(
         gpus: GPUs of a trial.
 
     Raises:
-        RayError: If Optuna or Ray Tune is not installed.
+        RayError: If Optuna or Ray Tune is not installed, or trial after trial fails.
     """
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the harness writes what there is to know
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # paths of data stay what they are
@@ -70,7 +74,8 @@ def tune(
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     for name in ("ray.tune", "ray.train", "ray.air"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    callback, stopper = _adapters(ray_tune, listener, limits, sum(len(each.robust) for each in known))
+    spent = _Spent(epochs=sum(len(each.robust) for each in known))
+    callback, stopper = _adapters(ray_tune, listener, limits, spent)
     finished = [each for each in known if each.ended and each.robust]
     search = OptunaSearch(
         dict(distributions),
@@ -107,11 +112,13 @@ def tune(
                     verbose=0,
                     stop=stopper,
                     callbacks=[callback],
-                    failure_config=ray_tune.FailureConfig(max_failures=RETRIES),
+                    failure_config=ray_tune.FailureConfig(max_failures=_RETRIES),
                 ),
             ).fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    if spent.idle >= _IDLE and spent.error:
+        raise RayError(f"the last {spent.idle} trials trained nothing: {spent.error}")
 
 
 def _sampler(optuna: Any, kind: str, seed: int, known: int) -> Any:
@@ -130,9 +137,20 @@ def _recall(scheduler: Any, finished: Sequence[Known]) -> None:
             scheduler.on_trial_result(None, stands_for, {"epoch": epoch, "robust": robust})
 
 
-def _adapters(ray_tune: Any, listener: Listener, limits: Limits, epochs: int) -> tuple[Any, Any]:
+@dataclass
+class _Spent:
+    """How far a search has come."""
+
+    epochs: int
+    seconds: float = 0.0
+    idle: int = 0
+    """Trials in a row that trained nothing: none can be had, or all were tried before."""
+    error: str = ""
+    """Why the last of them did not, if it was an error."""
+
+
+def _adapters(ray_tune: Any, listener: Listener, limits: Limits, spent: _Spent) -> tuple[Any, Any]:
     """What tells the listener of Tune's trials, and what ends the whole once the limits are reached."""
-    spent = {"epochs": epochs, "seconds": 0.0}
     heard: dict[str, int] = {}
 
     class Unkept:
@@ -143,10 +161,17 @@ def _adapters(ray_tune: Any, listener: Listener, limits: Limits, epochs: int) ->
 
     class Tell(Unkept, ray_tune.Callback):  # type: ignore[misc]
         def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Mapping[str, Any], **_: Any) -> None:
-            listener.reported(trial.config, _report(result))
+            report = _report(result)
+            spent.error = report.error
+            listener.reported(trial.config, report)
 
         def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
+            spent.idle += 1
             listener.ended(trial.config)
+
+        def on_trial_error(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
+            spent.idle += 1
+            spent.error = _last_line(trial.error_file)
 
         def on_step_end(self, iteration: int, trials: Any, **_: Any) -> None:
             listener.tick()
@@ -155,14 +180,21 @@ def _adapters(ray_tune: Any, listener: Listener, limits: Limits, epochs: int) ->
         def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
             if result["epoch"] > heard.get(trial_id, 0):  # Tune repeats the last result of a trial that returns
                 heard[trial_id] = result["epoch"]
-                spent["epochs"] += result["seconds"] > 0
-                spent["seconds"] += result["seconds"]
+                spent.epochs += result["seconds"] > 0
+                spent.seconds += result["seconds"]
+                spent.idle = 0 if result["seconds"] else spent.idle
             return False
 
         def stop_all(self) -> bool:
-            return spent["epochs"] >= limits.epochs or spent["seconds"] >= limits.seconds
+            return spent.epochs >= limits.epochs or spent.seconds >= limits.seconds or spent.idle >= _IDLE
 
     return Tell(), Enough()
+
+
+def _last_line(path: str | None) -> str:
+    """What an error of a worker says at its end."""
+    lines = Path(path).read_text(encoding="utf-8").strip().splitlines() if path and Path(path).exists() else []
+    return lines[-1][:300] if lines else "its process was lost"
 
 
 def _report(result: Mapping[str, Any]) -> Report:

@@ -108,3 +108,19 @@ def test_a_search_that_goes_on_counts_compares_and_proposes_with_what_is_known(t
     assert len(heard.reports[str(first[0])]) == 1  # far worse than those known, so stopped after its first epoch
     assert str(first[0]) in heard.over
     assert not (tmp_path / "ray").exists()
+
+
+@pytest.mark.slow
+def test_trials_that_all_fail_end_the_search_with_the_reason(tmp_path: Path) -> None:
+    def broken(parameters: Parameters) -> Iterator[Report]:
+        raise RuntimeError("no such layer")
+        yield Report(0.0, 1)
+
+    def refused(parameters: Parameters) -> Iterator[Report]:
+        yield Report(0.0, 1, error="the budget is out of reach")
+
+    limits = Limits(TRIAL_EPOCHS, EPOCHS, ENDLESS)
+    with ray_tasks.started(SweepOptions(out=tmp_path, cpus=2), Compute(device="cpu")):
+        for objective, message in ((broken, "no such layer"), (refused, "the budget is out of reach")):
+            with pytest.raises(ray_tasks.RayError, match=rf"the last \d trials trained nothing: .*{message}"):
+                tuning.tune(objective, SPACE.distributions(), "search", limits, Hears(), tmp_path / "ray")
