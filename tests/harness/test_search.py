@@ -39,10 +39,8 @@ def test_what_is_planned_fits_into_the_minutes() -> None:
         budget = plan_budget(search(minutes), times, dearer=1.5, workers=2)
         assert budget.total == pytest.approx(60 * minutes)
         assert budget.finals == pytest.approx(3 * (9 * 2 + 1) * 1.5 * MARGIN)  # six networks, two at once
-        assert budget.epochs == int(budget.seconds / (2 * 1.5 * MARGIN))
-        assert 60 * minutes == pytest.approx(
-            OVERHEAD + budget.finals + budget.seconds
-        )  # an arm has half of two workers
+        assert budget.epochs == int(2 * budget.seconds / (2 * 1.5 * MARGIN))
+        assert 60 * minutes == pytest.approx(OVERHEAD + budget.finals + 2 * budget.seconds)
     assert str(budget).startswith("about 5:00:00: twice ")
 
 

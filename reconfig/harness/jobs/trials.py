@@ -49,7 +49,7 @@ class Limits:
     epochs: int
     """Of all trials together, those known before among them."""
     seconds: float
-    """Of work in all trials from here on, whichever of them run at once."""
+    """By the clock, from here on."""
 
 
 class Listener(Protocol):

@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -142,7 +143,7 @@ class _Spent:
     """How far a search has come."""
 
     epochs: int
-    seconds: float = 0.0
+    began: float = field(default_factory=time.monotonic)
     idle: int = 0
     """Trials in a row that trained nothing: none can be had, or all were tried before."""
     error: str = ""
@@ -181,12 +182,12 @@ def _adapters(ray_tune: Any, listener: Listener, limits: Limits, spent: _Spent) 
             if result["epoch"] > heard.get(trial_id, 0):  # Tune repeats the last result of a trial that returns
                 heard[trial_id] = result["epoch"]
                 spent.epochs += result["seconds"] > 0
-                spent.seconds += result["seconds"]
                 spent.idle = 0 if result["seconds"] else spent.idle
             return False
 
         def stop_all(self) -> bool:
-            return spent.epochs >= limits.epochs or spent.seconds >= limits.seconds or spent.idle >= _IDLE
+            over = time.monotonic() - spent.began >= limits.seconds
+            return over or spent.epochs >= limits.epochs or spent.idle >= _IDLE
 
     return Tell(), Enough()
 

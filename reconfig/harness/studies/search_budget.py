@@ -36,7 +36,7 @@ class SearchBudget:
     epochs: int
     """Of all trials of an arm."""
     seconds: float
-    """Of work in an arm, over all workers together."""
+    """By the clock, of an arm."""
     finalists: int
     """Networks that are trained in full, at most."""
     finals: float
@@ -45,12 +45,12 @@ class SearchBudget:
     @property
     def total(self) -> float:
         """Seconds that all of it takes."""
-        return OVERHEAD + 2 * self.seconds / self.workers + self.finals
+        return OVERHEAD + 2 * self.seconds + self.finals
 
     def __str__(self) -> str:
         return (
             f"about {duration(self.total)}: twice {self.epochs} epochs of trials of at most {self.trial_epochs}, for"
-            f" the search and for random search, in {duration(self.seconds / self.workers)} each, then up to"
+            f" the search and for random search, in {duration(self.seconds)} each, then up to"
             f" {self.finalists} networks in full in {duration(self.finals)}; {self.workers} at once"
         )
 
@@ -71,8 +71,8 @@ def plan_budget(search: Search, times: Times, dearer: float, workers: int) -> Se
     finalists = search.best + 4  # the original, 10-10-4, random search's best and the count's choice
     full = search.train.epochs * epoch + MARGIN * dearer * times.measuring
     finals = math.ceil(finalists * search.seeds / workers) * full
-    work = (60 * search.minutes - OVERHEAD - finals) * workers / 2
-    fits = int(work / epoch)
+    seconds = (60 * search.minutes - OVERHEAD - finals) / 2
+    fits = int(seconds * workers / epoch)
     lengths = [ETA**power for power in range(1, 10) if ETA**power <= search.train.epochs] or [search.train.epochs]
     trial_epochs = search.trial_epochs or max(
         (length for length in lengths if _TRIALS * length <= fits), default=lengths[0]
@@ -85,4 +85,4 @@ def plan_budget(search: Search, times: Times, dearer: float, workers: int) -> Se
             f" {epoch:.1f} s); with the fewest trials that make a search it is {math.ceil(least / 60)} minutes. Give"
             f" --minutes {math.ceil(least / 60)}, or fewer --train.epochs, or a smaller --data.train-limit"
         )
-    return SearchBudget(workers, trial_epochs, fits, work, finalists, finals)
+    return SearchBudget(workers, trial_epochs, fits, seconds, finalists, finals)

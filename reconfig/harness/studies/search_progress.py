@@ -21,11 +21,11 @@ _PLAIN_SECONDS = 60.0
 class SearchProgress:
     """Shows the trials of an arm, and says in their folders which have ended; a ``Listener`` and a context manager."""
 
-    def __init__(self, console: Console, title: str, objective: ShortTraining, limits: Limits, workers: int) -> None:
-        self.console, self.title, self.objective, self.limits, self.workers = console, title, objective, limits, workers
+    def __init__(self, console: Console, title: str, objective: ShortTraining, limits: Limits) -> None:
+        self.console, self.title, self.objective, self.limits = console, title, objective, limits
         known = short_training.read_trials(objective.arm)
-        self.epochs = sum(len(trial.history) for trial in known)
-        self.seconds, self.count = 0.0, sum(trial.ended for trial in known)
+        self.before = self.epochs = sum(len(trial.history) for trial in known)
+        self.count = sum(trial.ended for trial in known)
         self.best: tuple[int, float, str] = (0, 0.0, "")
         """Epochs, robust accuracy and rule of the best trial: of those that came furthest."""
         for trial in known:
@@ -42,7 +42,7 @@ class SearchProgress:
             transient=True,
         )
         self.task = self.bar.add_task(title, total=limits.epochs, now="")
-        self.shown = time.monotonic()
+        self.began = self.shown = time.monotonic()
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -58,7 +58,6 @@ class SearchProgress:
         rule = self.objective.space.rule(parameters)
         self.running[rule] = parameters
         self.epochs += report.seconds > 0
-        self.seconds += report.seconds
         self._consider(report.epoch, report.robust, rule)
         self._show()
 
@@ -94,13 +93,12 @@ class SearchProgress:
         return f"epochs {self.epochs}/{self.limits.epochs}{best}{self._left()}"
 
     def _left(self) -> str:
-        """How long it goes on: to the end of the epochs at the speed so far, or of the seconds."""
-        by_time = (self.limits.seconds - self.seconds) / self.workers
-        if not self.seconds:
-            return f"  {duration(max(0.0, by_time))} left"
-        here = self.epochs and self.seconds / self.epochs
-        by_epochs = (self.limits.epochs - self.epochs) * here / self.workers
-        return f"  {duration(max(0.0, min(by_time, by_epochs)))} left"
+        """How long it goes on: to the end of the seconds, or of the epochs at the speed so far."""
+        elapsed, here = time.monotonic() - self.began, self.epochs - self.before
+        left = self.limits.seconds - elapsed
+        if here:
+            left = min(left, (self.limits.epochs - self.epochs) * elapsed / here)
+        return f"  {duration(max(0.0, left))} left"
 
 
 def _line(trial: Trial, most: int) -> str:

@@ -213,13 +213,14 @@ def _arm(
     trials = short_training.read_trials(arm)
     begun = [trial.parameters for trial in trials]
     interrupted = [trial.parameters for trial in trials if not trial.ended]
-    limits = Limits(budget.trial_epochs, epochs, budget.seconds - sum(trial.seconds for trial in trials))
+    before = sum(trial.seconds for trial in trials) / budget.workers
+    limits = Limits(budget.trial_epochs, epochs, budget.seconds - before)
     short = replace(setting, seeds=1, train=replace(setting.train, epochs=budget.trial_epochs))
     objective = ShortTraining(
         ground.network, ground.cost, ground.space, short, arm.resolve(), options.save_every, options.cpus_per_run
     )
     if sum(len(trial.history) for trial in trials) < epochs and limits.seconds > 0:
-        with SearchProgress(console, _TITLES[kind], objective, limits, budget.workers) as progress:
+        with SearchProgress(console, _TITLES[kind], objective, limits) as progress:
             tune(
                 objective,
                 ground.space.distributions(),
