@@ -46,7 +46,7 @@ def test_what_is_planned_fits_into_the_minutes() -> None:
 
 def test_longer_searches_have_longer_trials_but_none_longer_than_the_training_in_full() -> None:
     times = Times(epoch=1.0, measuring=0.0)
-    lengths = [plan_budget(search(minutes, epochs=30), times, 1.0, 2).trial_epochs for minutes in (4, 5, 60, 600)]
+    lengths = [plan_budget(search(minutes, epochs=30), times, 1.0, 2).trial_epochs for minutes in (5, 6, 60, 600)]
     assert lengths == [3, 9, 27, 27]
     assert plan_budget(search(60, epochs=30, trial_epochs=5), times, 1.0, 2).trial_epochs == 5
 

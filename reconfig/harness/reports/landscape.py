@@ -130,6 +130,12 @@ def conclusions(found: Landscape) -> list[str]:
         f"Its robust accuracy (PGD-20, test): {best.robust} %; "
         + "; ".join(f"{final.chosen.why} {final.robust} %" for final in found.finals if final is not best),
     ]
+    ahead = max(found.finals, key=lambda final: final.held_out)
+    if ahead.held_out > best.held_out:
+        lines.append(
+            f"On the held-out images {ahead.chosen.rule} ({ahead.chosen.why}) is ahead, {ahead.held_out:.2f} % to"
+            f" {best.held_out:.2f} %: the search found nothing better"
+        )
     spent = {arm: sum(len(trial.history) for trial in trials) for arm, trials in found.trials.items()}
     lines.append(
         "Trials: "

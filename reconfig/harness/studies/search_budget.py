@@ -11,8 +11,8 @@ from reconfig.harness.jobs.trial_time import Times
 from reconfig.harness.jobs.tuning import ETA
 from reconfig.harness.search import Search
 
-OVERHEAD = 45.0
-"""Seconds in which nothing is trained: Ray starts twice, its processes import torch."""
+OVERHEAD = 90.0
+"""Seconds in which nothing is trained: rules are planned, Ray starts twice, its processes import torch."""
 MARGIN = 1.5
 """How much longer than timed batches say work takes, with augmentation, checkpoints and neighbours on the machine."""
 _TRIALS = 6
