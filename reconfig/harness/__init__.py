@@ -12,15 +12,17 @@
 
 Its rooms, each importing only from those after it:
 
-studies                      two networks compared, many swept over on Ray, a finished run attacked further or exported
+studies                      two networks compared, many swept over or searched, a finished run attacked or exported
 reports                      tables, tests over seeds, figures, the HTML page
 jobs                         one network trained and measured in a folder
 training                     the training methods; a network trained, with checkpoints
 measuring                    the table of all measures
+proxies                      what is said to foretell robust accuracy before training, beside the measures
 attacks                      one projected-gradient engine for every attack; AutoAttack in shards
 machine                      devices and processes, by way of accelerate
 data                         images from disk to one tensor on the device
-experiment, sweep, options   the schema: experiments and sweeps as values, and how to run them; also fields and paper
+experiment, sweep, search,   the schema: experiments, sweeps and searches as values
+options                      how to run them; also fields and paper
 network, building            a network by its name, and built for images
 files, randomness, verdicts  what every room may use; also records (JSON), checkpoints (runs read back), command
 

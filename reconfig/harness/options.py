@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from reconfig.harness.experiment import Compute, Evaluate, Measured, Threat
-from reconfig.harness.fields import check_moments
+from reconfig.harness.fields import at_least, check_moments
 
 SAVE_EVERY = 120.0
 """Seconds of work that a kill may cost, by default; a checkpoint of a large network takes about one to write."""
@@ -145,6 +145,26 @@ class ModelOptions:
     def evaluate(self) -> Evaluate:
         """How to measure."""
         return Evaluate(attacks=self.attacks, batch=self.batch, aa_shard=self.shard, aa_images=self.images)
+
+
+@dataclass(frozen=True)
+class ProxyOptions:
+    """Which trained networks to rank by proxies, and on what."""
+
+    path: Annotated[Path, tyro.conf.Positional]
+    """The folder of a sweep, a comparison or a search."""
+    measure: Measured = "pgd20"
+    """The robust accuracy that proxies are to foretell: of the best checkpoint, on the test images. Of a search it is
+    that of its trials, on held-out images."""
+    batch: int = 64
+    """Training images that proxies look at."""
+    data: str | None = None
+    """Where the networks' images lie now, if not where they were."""
+    compute: Compute = field(default_factory=Compute)
+    """Where."""
+
+    def __post_init__(self) -> None:
+        at_least("batch", self.batch, 2)
 
 
 @dataclass(frozen=True)

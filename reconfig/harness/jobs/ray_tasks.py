@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from rich.console import Console
 import reconfig
 from reconfig.harness import files
 from reconfig.harness.data.dataset import Dataset, load_dataset
+from reconfig.harness.experiment import Compute
 from reconfig.harness.jobs.forecast import forecast
 from reconfig.harness.jobs.job import Job, complete
 from reconfig.harness.jobs.memory import needed
@@ -47,23 +49,7 @@ def on_ray(jobs: Sequence[Job], options: SweepOptions, timing: Timing) -> Iterat
     Raises:
         RayError: If Ray is not installed or cannot be reached.
     """
-    ray = import_ray()
-    gpus = options.gpus_per_run
-    if gpus is None:
-        gpus = 1.0 if torch.cuda.is_available() and jobs[0].setting.compute.device != "cpu" else 0.0
-    runtime = {"env_vars": {"OMP_NUM_THREADS": str(options.cpus_per_run)}}
-    cores = options.cpus or os.cpu_count() or 1
-    if options.address is None and options.cpus_per_run > cores:
-        raise RayError(f"cpus_per_run is {options.cpus_per_run}, but Ray may use {cores} cores here; lower it")
-    here = {"include_dashboard": False, "num_cpus": cores, "object_store_memory": _STORE}
-    where = {"address": options.address} if options.address is not None else here
-    try:
-        ray.init(**where, runtime_env=runtime, log_to_driver=False, logging_level="ERROR", configure_logging=False)
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-        raise RayError(f"Ray does not start or cannot be reached: {files.reason(error)}") from error
-    try:
-        if options.address is None and gpus > ray.cluster_resources().get("GPU", 0):
-            raise RayError(f"gpus_per_run is {gpus:g}, but this machine has no GPU; leave --gpus-per-run out")
+    with started(options, jobs[0].setting.compute) as (ray, gpus):
         timer = ray.remote(num_cpus=options.cpus_per_run, num_gpus=gpus, max_retries=0)(seconds)
         asked = [timer.remote(each, options.cpus_per_run) for each in timing.samples]
         timing.tell([_answer(ray, each) for each in asked], _at_once(ray, options.cpus_per_run, gpus))
@@ -77,6 +63,33 @@ def on_ray(jobs: Sequence[Job], options: SweepOptions, timing: Timing) -> Iterat
             except ray.exceptions.RayError as lost:
                 wrong = files.reason(lost)
             yield running.pop(done), wrong
+
+
+@contextmanager
+def started(options: SweepOptions, compute: Compute) -> Iterator[tuple[ModuleType, float]]:
+    """Within, Ray, connected to the cluster of the options or running on this machine; and the GPUs of one run.
+
+    Raises:
+        RayError: If Ray is not installed or cannot be reached, or has less than a run needs.
+    """
+    ray = import_ray()
+    gpus = options.gpus_per_run
+    if gpus is None:
+        gpus = 1.0 if torch.cuda.is_available() and compute.device != "cpu" else 0.0
+    runtime = {"env_vars": {"OMP_NUM_THREADS": str(options.cpus_per_run)}}
+    cores = options.cpus or os.cpu_count() or 1
+    if options.address is None and options.cpus_per_run > cores:
+        raise RayError(f"cpus_per_run is {options.cpus_per_run}, but Ray may use {cores} cores here; lower it")
+    here = {"include_dashboard": False, "num_cpus": cores, "object_store_memory": _STORE}
+    where = {"address": options.address} if options.address is not None else here
+    try:
+        ray.init(**where, runtime_env=runtime, log_to_driver=False, logging_level="ERROR", configure_logging=False)
+    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        raise RayError(f"Ray does not start or cannot be reached: {files.reason(error)}") from error
+    try:
+        if options.address is None and gpus > ray.cluster_resources().get("GPU", 0):
+            raise RayError(f"gpus_per_run is {gpus:g}, but this machine has no GPU; leave --gpus-per-run out")
+        yield ray, gpus
     finally:
         ray.shutdown()
 

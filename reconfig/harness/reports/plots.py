@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_MARKERS = "osD^vP"
+MARKERS = "osD^vP"
 _STYLE: Any = {
     "font.size": 9,
     "font.family": "DejaVu Sans",
@@ -42,14 +42,19 @@ History = Sequence[Mapping[str, Any]]
 
 
 @contextmanager
-def _figure(panels: int, width: float, height: float) -> Iterator[tuple[Figure, list[Axes]]]:
+def grid_of_axes(rows: int, columns: int, width: float, height: float) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure of ``width`` by ``height`` inches with so many panels, row by row, in the style of all figures."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)
-        yield figure, list(np.atleast_1d(figure.subplots(1, panels)))
+        yield figure, list(np.atleast_1d(figure.subplots(rows, columns)).flat)
 
 
-def _svg(figure: Figure) -> str:
+def _figure(panels: int, width: float, height: float) -> AbstractContextManager[tuple[Figure, list[Axes]]]:
+    return grid_of_axes(1, panels, width, height)
+
+
+def svg(figure: Figure) -> str:
     """The figure as an <svg> element."""
     buffer = io.StringIO()
     with mpl.rc_context(_STYLE):
@@ -84,7 +89,7 @@ def curves(histories: Mapping[str, Sequence[History]]) -> str:
             axes.ticklabel_format(axis="y", useOffset=False)  # a corner's "+2.224" is overlooked
         handles, names = panels[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside upper center", ncols=len(names))
-        return _svg(figure)
+        return svg(figure)
 
 
 def _curve(axes: Axes, measure: str, name: str, runs: Sequence[History], number: int) -> None:
@@ -94,7 +99,7 @@ def _curve(axes: Axes, measure: str, name: str, runs: Sequence[History], number:
     few = len(epochs) <= 20  # markers of more would run into one another
     mean = found.mean(0)
     axes.plot(epochs, mean, "-" if number == 0 else "--", color=colour, label=name, lw=1.6,
-              marker=_MARKERS[number] if few else None, ms=3.5)  # fmt: skip
+              marker=MARKERS[number] if few else None, ms=3.5)  # fmt: skip
     if len(runs) > 1:
         axes.fill_between(epochs, found.min(0), found.max(0), color=colour, alpha=0.15, lw=0)
     elif measure == "pgd20":
@@ -138,7 +143,7 @@ def scatter(points: Sequence[Point], title: str) -> str:
         _name(axes, points if len(points) <= 12 else [*ranked[:4], *ranked[-6:]])
         axes.set(title=title, xlabel="parameters (millions)", ylabel="PGD-20 accuracy (%)")
         axes.margins(x=0.12, y=0.12)
-        return _svg(figure)
+        return svg(figure)
 
 
 def _name(axes: Axes, points: Sequence[Point]) -> None:
@@ -164,7 +169,7 @@ def ranking(points: Sequence[Point], title: str) -> str:
         axes.set(title=title, xlabel="PGD-20 accuracy (%)", ylim=(len(points) - 0.5, -0.7))
         axes.margins(x=0.12)
         axes.grid(visible=False, axis="x")
-        return _svg(figure)
+        return svg(figure)
 
 
 def panels(points: Sequence[Point], xlabel: str) -> str:
@@ -181,7 +186,7 @@ def panels(points: Sequence[Point], xlabel: str) -> str:
         handles, names = max((axes.get_legend_handles_labels() for axes in drawn), key=lambda found: len(found[0]))
         if len(names) > 1:
             figure.legend(handles, names, loc="outside upper right", ncols=len(names))
-        return _svg(figure)
+        return svg(figure)
 
 
 def line(points: Sequence[Point], xlabel: str, title: str) -> str:
@@ -193,7 +198,7 @@ def line(points: Sequence[Point], xlabel: str, title: str) -> str:
         axes.margins(y=0.1)
         if any(point.paper is not None for point in own):
             axes.legend(loc="best")
-        return _svg(figure)
+        return svg(figure)
 
 
 def _line(axes: Axes, points: Sequence[Point]) -> None:
@@ -230,7 +235,7 @@ def grid(points: Sequence[Point], title: str) -> str:
         axes.set(title=title, xlabel="width of the last stage (tenths)", ylabel="depths")
         axes.grid(visible=False)
         figure.colorbar(shown, label="PGD-20 accuracy (%)")
-        return _svg(figure)
+        return svg(figure)
 
 
 # -- a comparison of rules ---------------------------------------------------------------------------------------------
@@ -261,7 +266,7 @@ def costs(points: Sequence[Costed], title: str) -> str:
     original, *others = points
     rules = list(dict.fromkeys(point.rule for point in others))
     colours = {"original": ("#1b1f24", "*")} | {
-        rule: (COLOURS[place % len(COLOURS)], _MARKERS[place % len(_MARKERS)]) for place, rule in enumerate(rules)
+        rule: (COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]) for place, rule in enumerate(rules)
     }
     middle = len(rules) // 2
     aside = {rule: place - middle + (place >= middle) for place, rule in enumerate(rules)}  # of the original, at 0
@@ -290,7 +295,7 @@ def costs(points: Sequence[Costed], title: str) -> str:
         firsts = [names.index(name) for name in dict.fromkeys(names)]  # a rule once
         figure.legend([handles[each] for each in firsts], [names[each] for each in firsts],
                       loc="outside upper center", ncols=len(firsts), title=title)  # fmt: skip
-        return _svg(figure)
+        return svg(figure)
 
 
 def _around(values: Sequence[float]) -> tuple[float, float]:

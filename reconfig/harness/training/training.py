@@ -99,9 +99,10 @@ class Training:
         self.saved_at = self.resumed_at = time.monotonic()
         self.seconds_before = self.state.seconds
 
-    def run(self) -> State:
-        """Train to the end; the state there."""
-        while self.state.epoch < self.experiment.train.epochs:
+    def run(self, until: int | None = None) -> State:
+        """Train to the end, or to that of epoch ``until`` (from 1); the state there."""
+        epochs = self.experiment.train.epochs
+        while self.state.epoch < (epochs if until is None else min(until, epochs)):
             self._epoch()
         return self.state
 
