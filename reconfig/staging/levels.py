@@ -60,7 +60,24 @@ def found_levels(view: View, blocks: Sequence[Block], stem: int) -> Levels:
             levels[layer] = Outside.STEM
         else:
             levels[layer] = view.level_of(_commuted(view, layer))
-    return levels
+    return _shared(levels)
+
+
+def _shared(levels: Levels) -> Levels:
+    """A layer that runs at several resolutions, as a head over a pyramid, is one layer: the first stage's of them."""
+    runs: dict[str, list[int]] = {}
+    for layer, level in levels.items():
+        if not isinstance(level, Outside):
+            runs.setdefault(layer.path, []).append(level)
+    return {
+        layer: level if isinstance(level, Outside) else min(runs[layer.path], key=in_order)
+        for layer, level in levels.items()
+    }
+
+
+def in_order(level: int) -> tuple[bool, int]:
+    """What stages are sorted by: maps shrink from the input's size, or grow from it."""
+    return level < 0, abs(level)
 
 
 def _first_block(view: View, blocks: Sequence[Block]) -> int:

@@ -107,7 +107,7 @@ class Units:
         expected = {*entering, level}
         used = set(inner.values()) & expected
         strays = [index for index, other in inner.items() if other not in expected]
-        if leaving - {level, exit} or len(used) > 2:
+        if leaving - {level, exit} or len(used) > 2 or self._repeats(layers):
             return None
         if any(min(expected) < inner[index] < max(expected) for index in strays):
             return None
@@ -116,6 +116,16 @@ class Units:
         if 2 * len(strays) <= len(inner):
             return level
         return level if sides and entering == {level} and self._is_side(start, stop, strays, outputs[-1]) else None
+
+    def _repeats(self, layers: Sequence[int]) -> bool:
+        """Whether one of these layers runs at several resolutions: a head over a pyramid is of none."""
+        level_of: dict[str, int] = {}
+        for index in layers:
+            node = self.view.nodes[index]
+            level = self.view.level_of(node)
+            if level_of.setdefault(node.meta["path"], level) != level:
+                return True
+        return False
 
     def off_level(self, block: Block) -> list[int]:
         """The convolutions of a block that work at neither its own resolution nor one that enters it, if most do."""

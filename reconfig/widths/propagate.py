@@ -37,6 +37,7 @@ def propagate(model: nn.Module, captures: Sequence[Capture], *, apart: bool = Fa
         for value in leaves(_looked_up(draft, capture.output), Value):
             for extent in value.dims:
                 widths.freeze(extent, OUTPUT)
+    widths.settle()
     return Structure(
         captures=tuple(captures),
         widths=widths,

@@ -137,6 +137,12 @@ class Widths:
             self._bound[part.width] = const(self.sizes[part.width])
             self._resolved.clear()
 
+    def settle(self) -> None:
+        """Lengths that were given as numbers, and have met no width by now, are numbers."""
+        for width in self._loose - self._bound.keys():
+            self._bound[width] = const(self.sizes[width])
+        self._resolved.clear()
+
     def divisible(self, extent: Extent, divisor: int) -> None:
         """Every term of ``extent`` must stay a multiple of ``divisor``."""
         for term in self.resolve(extent):
