@@ -37,12 +37,13 @@ class Sight:
     """One forward pass, seen from outside.
 
     ``order`` has every module path in the order in which the calls returned, ``shapes`` what each returned last.
-    ``divisors`` are what widths may have to be multiples of: groups, heads, halves and quarters.
+    ``weights`` are the shapes of those of convolutions and linear maps; ``divisors`` are what widths may have to be multiples of: groups, heads, halves and quarters.
     """
 
     outputs: tuple[tuple[int, ...], ...]
     divisors: frozenset[int]
     convolutions: Mapping[str, Convolution]
+    weights: Mapping[str, tuple[int, ...]]
     shapes: Mapping[str, tuple[int, ...]]
     order: Sequence[str]
     finite: bool
@@ -56,12 +57,15 @@ class Sight:
 def look(model: nn.Module, images: Tensor) -> Sight:
     """Run ``model`` in eval mode under hooks; its own modes are put back."""
     convolutions: dict[str, Convolution] = {}
+    weights: dict[str, tuple[int, ...]] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     order: list[str] = []
 
     def watch(path: str) -> Callable[..., None]:
         def hook(module: nn.Module, _: Any, output: Any) -> None:
             order.append(path)
+            if isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
+                weights[path] = tuple(module.weight.shape)
             if isinstance(output, Tensor):
                 shapes[path] = tuple(output.shape)
                 if isinstance(module, nn.modules.conv._ConvNd):
@@ -88,6 +92,7 @@ def look(model: nn.Module, images: Tensor) -> Sight:
         outputs=tuple(tuple(output.shape[found:]) for output in outputs),
         divisors=divisors_of(model),
         convolutions=convolutions,
+        weights=weights,
         shapes=shapes,
         order=order,
         finite=all(bool(output.isfinite().all()) for output in outputs),
@@ -97,7 +102,7 @@ def look(model: nn.Module, images: Tensor) -> Sight:
 def divisors_of(model: nn.Module) -> frozenset[int]:
     """Numbers of groups and heads in ``model``, with 2 and 4 for halves and quarters."""
     names = ("groups", "num_groups", "num_heads", "heads")
-    kept = {getattr(module, name, 1) for module in model.modules() for name in names}
+    kept = [getattr(module, name, 1) for module in model.modules() for name in names]
     return frozenset({2, 4} | {number for number in kept if isinstance(number, int) and number > 1})
 
 

@@ -27,16 +27,12 @@ def judge_widths(row: Row, before: Sight, after: Sight, plan: reconfig.Plan, sta
     tied = {layer for frozen in plan.frozen if frozen.kind is reconfig.FrozenKind.TIED for layer in frozen.layers}
     in_part = {layer for frozen in plan.frozen for layer in frozen.layers}
     stage_of = {layer: stage for stage in stages for layer in stage.layers}
-    total = changed = 0
     for path, old in before.convolutions.items():
         new, stage = after.convolutions[path], stage_of.get(path)
         # A convolution along channels (a gate), or the third axis of one in 3d (lambda layers), may change its length.
         if len(old.positions) > 1 and old.positions[:2] != new.positions[:2]:
             row.blame(f"{path} runs at {new.positions} instead of {old.positions}")
         last = stage is not None and stage.index == len(stages)
-        if last:
-            total += math.prod(old.weight)
-            changed += math.prod(old.weight) if old.weight != new.weight else 0
         if old.depthwise:
             if not new.depthwise:
                 row.blame(f"{path} is no longer depthwise")
@@ -58,9 +54,16 @@ def judge_widths(row: Row, before: Sight, after: Sight, plan: reconfig.Plan, sta
                 row.blame(f"{path} of stage {stage.index} goes from {old.out} to {new.out}")
             elif last:
                 row.deviation = max(row.deviation, min(abs(new.out / old.out - f) for f in factors))
-    row.changed = changed / total if total else 0.0
+    row.changed = _changed(before, after, stages[-1].layers)
     if row.kind == "cnn" and row.changed < _HALF_CHANGED:
-        row.blame(f"only {row.changed:.0%} of the last stage's convolution weights change")
+        row.blame(f"only {row.changed:.0%} of the last stage's weights change")
+
+
+def _changed(before: Sight, after: Sight, layers: Iterable[str]) -> float:
+    """The share of the weights of these layers, linear ones too, whose shape is another."""
+    seen = {path: math.prod(before.weights[path]) for path in layers if path in before.weights}
+    changed = sum(size for path, size in seen.items() if before.weights[path] != after.weights[path])
+    return changed / sum(seen.values()) if seen else 0.0
 
 
 def near(old: int, new: int, factor: float, divisors: Iterable[int] = ()) -> bool:

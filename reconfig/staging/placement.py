@@ -15,7 +15,7 @@ from reconfig.staging.stages import Stage, Stages
 from reconfig.staging.units import Block, Stretches
 from reconfig.staging.view import View
 from reconfig.trace.record import Capture
-from reconfig.widths.algebra import Extent
+from reconfig.widths.algebra import Extent, single_width
 from reconfig.widths.structure import Layer, Structure, Value
 
 Makers = Mapping[int, Sequence[Layer]]
@@ -147,14 +147,14 @@ def _trunk(
     index: int,
     order: Sequence[int],
 ) -> list[Layer]:
-    """A stage's layers, but for runs at another resolution and those whose widths earlier stages scale, if any is left.
+    """A stage's layers, but for runs at another resolution and those of a width that an earlier stage scales, if any is left.
 
     A head over a pyramid runs elsewhere too, and the pyramid's own layers have the width of its first map.
     """
     runs = Counter(layer.path for layer in layers)
     found = [layer for layer in view.layers if layer in layers]
     here = [layer for layer in found if runs[layer.path] == 1 or view.level_of(layer.node) == order[index]] or found
-    own = [layer for layer in here if any(stage_of.get(width) == index for width in structure.widths_in(layer.out))]
+    own = [layer for layer in here if stage_of.get(single_width(structure.widths.resolve(layer.out)), index) == index]
     return own or here
 
 

@@ -82,7 +82,7 @@ def test_the_right_widths_pass() -> None:
     [
         (Net(first=10, last=8), "conv1 of stage 1 goes from 8 to 10"),
         (Net(last=10), "conv2 of stage 2 goes from 20 to 10"),
-        (Net(), "only 0% of the last stage's convolution weights change"),
+        (Net(), "only 0% of the last stage's weights change"),
     ],
 )
 def test_wrong_widths_are_seen(result: nn.Module, problem: str) -> None:
