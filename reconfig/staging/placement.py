@@ -115,7 +115,8 @@ def _placement(structure: Structure, view: View, blocks: Sequence[Block], levels
         outputs=tuple(output.channels for output in outputs),
         tied={width: frozenset(found - {min(found)}) for width, found in staged.items()},
         growth=frozenset().union(*dense.values()),
-        head=frozenset(only_head | structure.widths_in(*(layer.out for layer in view.auxiliary))),
+        # What an auxiliary head gives back to a stage's width (an autoencoder's branch) is the stage's.
+        head=frozenset(only_head | structure.widths_in(*(layer.out for layer in view.auxiliary)) - staged.keys()),
     )
 
 
