@@ -37,7 +37,8 @@ class Sight:
     """One forward pass, seen from outside.
 
     ``order`` has every module path in the order in which the calls returned, ``shapes`` what each returned last.
-    ``weights`` are the shapes of those of convolutions and linear maps; ``divisors`` are what widths may have to be multiples of: groups, heads, halves and quarters.
+    ``weights`` are the shapes of those of convolutions and linear maps. ``divisors`` are what widths may have to be
+    multiples of: groups, heads, halves and quarters.
     """
 
     outputs: tuple[tuple[int, ...], ...]

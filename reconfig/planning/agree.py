@@ -12,8 +12,8 @@ from reconfig.planning.counts import Counts
 from reconfig.planning.reading import Reading
 from reconfig.planning.scaling import Scaling
 from reconfig.rewrite.repair import literal_reason, stale_numbers, upstream
-from reconfig.rewrite.surgery import AttributeEdit, attribute_edits, resize, set_numbers
 from reconfig.rewrite.steady import first_unsteady
+from reconfig.rewrite.surgery import AttributeEdit, attribute_edits, resize, set_numbers
 from reconfig.rewrite.verify import Mismatch, first_mismatch
 from reconfig.rule import Rule
 from reconfig.trace.record import Shape
@@ -136,7 +136,9 @@ class _Repairs:
         if read is None or self.followed[number] is not None:
             return False
         where = f"{basename(read.source[0])}:{read.source[1]}"
-        self._stop(number, read.position, f"what the forward does next depends on a value, read by {read.call} at {where}")
+        self._stop(
+            number, read.position, f"what the forward does next depends on a value, read by {read.call} at {where}"
+        )
         return True
 
     def _stop_where_values_count(self, number: int, mismatch: Mismatch, edits: Sequence[AttributeEdit]) -> bool:
@@ -150,7 +152,9 @@ class _Repairs:
         call = first_unsteady(self._reading.skeleton, self._reading.structure, captured, edits)
         if call is None or captured.nodes.index(call) > captured.nodes.index(mismatch.node):
             return False
-        self._stop(number, captured.nodes.index(call), f"how many entries there are depends on values: {describe(call)}")
+        self._stop(
+            number, captured.nodes.index(call), f"how many entries there are depends on values: {describe(call)}"
+        )
         return True
 
     def _stop(self, number: int, position: int, why: str) -> None:

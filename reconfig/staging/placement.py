@@ -80,7 +80,8 @@ class _Output:
 
 
 def _placement(structure: Structure, view: View, blocks: Sequence[Block], levels: Levels) -> Placement:
-    levels = _with_own_widths(structure, levels)
+    found, levels = levels, _with_own_widths(structure, levels)
+    moved = {layer for layer, level in levels.items() if level != found[layer]}
     order = _in_order(levels)
     if not order:
         raise ModelError("no layer with positions (height, width) was found besides stem and head: nothing to scale")
@@ -102,7 +103,9 @@ def _placement(structure: Structure, view: View, blocks: Sequence[Block], levels
     risen = _risen(view, blocks)
     decoding = [_decoding(view, blocks, layers, risen) for layers in members]
     outputs = [
-        _output(structure, view, blocks, _trunk(structure, view, set(layers) - later, stage_of, index, order), risen)
+        _output(
+            structure, view, blocks, _trunk(structure, view, set(layers) - later - moved, stage_of, index, order), risen
+        )
         for index, (layers, later) in enumerate(zip(members, decoding, strict=True))
     ]
     stages = tuple(
@@ -137,7 +140,9 @@ def _with_own_widths(structure: Structure, levels: Levels) -> Levels:
     while order and made.get(last, set()) <= set().union(*(made.get(level, set()) for level in order)):
         moved[last] = next((level for level in order if made.get(level, set()) & made.get(last, set())), order[-1])
         last = order.pop()
-    return {layer: moved.get(level, level) if not isinstance(level, Outside) else level for layer, level in levels.items()}
+    return {
+        layer: moved.get(level, level) if not isinstance(level, Outside) else level for layer, level in levels.items()
+    }
 
 
 def _trunk(
@@ -148,15 +153,20 @@ def _trunk(
     index: int,
     order: Sequence[int],
 ) -> list[Layer]:
-    """A stage's layers, but for runs at another resolution and those of a width that an earlier stage scales, if any is left.
+    """A stage's layers, but for runs at another resolution and those of a width that an earlier stage scales.
 
-    A head over a pyramid runs elsewhere too, and the pyramid's own layers have the width of its first map.
+    All of them where none is left. A head over a pyramid runs elsewhere too, and the pyramid's own layers have the
+    width of its first map.
     """
     runs = Counter(layer.path for layer in layers)
     found = [layer for layer in view.layers if layer in layers]
     here = [layer for layer in found if runs[layer.path] == 1 or view.level_of(layer.node) == order[index]] or found
-    own = [layer for layer in here if stage_of.get(single_width(structure.widths.resolve(layer.out)), index) == index]
-    return own or here
+
+    def scaled_by(layer: Layer) -> int:
+        width = single_width(structure.widths.resolve(layer.out))
+        return index if width is None else stage_of.get(width, index)
+
+    return [layer for layer in here if scaled_by(layer) == index] or here
 
 
 def _makers(structure: Structure, view: View) -> dict[int, list[Layer]]:

@@ -108,7 +108,11 @@ class View:
     def channels(self, node: fx.Node) -> int:
         """Channels of a node's feature map: the first of its dimensions that has a width in it, or the second."""
         value = self.structure.values[node]
-        first = (size for size, extent in zip(value.shape[1:], value.dims[1:], strict=True) if not self.structure.fixed(extent))
+        first = (
+            size
+            for size, extent in zip(value.shape[1:], value.dims[1:], strict=True)
+            if not self.structure.fixed(extent)
+        )
         return next(first, value.shape[1])
 
     def is_head(self, layer: Layer) -> bool:

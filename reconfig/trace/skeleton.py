@@ -201,7 +201,7 @@ def _hook_registries(module: nn.Module) -> Iterator[dict[int, Any]]:
 
 @dataclass(frozen=True)
 class _Owners:
-    """Whose hooks are the model's own: identities of what its modules are and hold, and the libraries they come from."""
+    """Whose hooks are the model's own: identities of what its modules are and hold, and their libraries."""
 
     held: frozenset[int] = frozenset()
     libraries: frozenset[str] = frozenset()

@@ -95,7 +95,7 @@ def _slice(site: Site, extent: Extent, size: int, index: slice, length: int) -> 
     if any(isinstance(bound, Value) for bound in (index.start, index.stop, index.step)):
         site.freeze(extent)
         return const(length)
-    start, stop, step = index.indices(size)
+    start, _, step = index.indices(size)
     if length == size:
         return extent
     if step > 1 and start < step and length * step == size:
