@@ -3,11 +3,14 @@
 Runs "10-10-4" over the torchvision and timm models of zoo.json. Every model gets a time limit in a process of its own
 that a crash or a time-out loses and replaces. What is judged is seen by forward hooks on convolutions and by real runs,
 not by what the plan says: which convolutions changed, by what ratio, whether the result runs and trains, whether the
-caller's model is as it was. Writes zoo.csv, one row a model, and a summary beside it.
+caller's model is as it was. Writes zoo.csv, one row a model, and a summary beside it. With ``--list beyond`` (extra
+``beyond``) the models are those of beyond.json: segmentation, detection, video, volumes, audio, super-resolution and
+generators, each trained one step on its library's own loss.
 
     python benchmarks/zoo.py
     python benchmarks/zoo.py --gamma 1.5
     python benchmarks/zoo.py --peer --jobs 2
+    python benchmarks/zoo.py --list beyond --peer --limit 900
     python benchmarks/zoo.py --only resnet50 regnet_y_16gf --source torchvision
 """
 

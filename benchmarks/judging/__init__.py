@@ -1,8 +1,9 @@
 """The parts of what judges rewritten models, in the order in which they build on each other.
 
-models                   the list of models, zoo.json, and how each is built
+models                   the lists of models, zoo.json and beyond.json, and how each is built
 row                      what is noted of a model: a row of the table
 sight                    what is seen of a model from outside: hooks, fingerprints, CPU seconds
+losses                   what networks beyond classification are trained on
 training                 a forward and backward pass
 widths, stages, counts   the judgements: convolutions, timm's feature_info, parameters and multiply-adds
 judge                    all of that of one model
