@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -53,6 +54,11 @@ class Sight:
     def channels(self) -> frozenset[int]:
         """Classes, or channels of images and maps, that the outputs have."""
         return frozenset(shape[1] for shape in self.outputs if len(shape) > 1)
+
+    def is_output(self, convolution: Convolution) -> bool:
+        """Whether it makes as many channels as an output has, or as many numbers: pixels are shuffled channels."""
+        made = convolution.out * math.prod(convolution.positions)
+        return convolution.out in self.channels or made in {math.prod(shape[1:]) for shape in self.outputs}
 
 
 def look(model: nn.Module, images: Tensor) -> Sight:

@@ -36,13 +36,15 @@ def judge_widths(row: Row, before: Sight, after: Sight, plan: reconfig.Plan, sta
         if old.depthwise:
             if not new.depthwise:
                 row.blame(f"{path} is no longer depthwise")
-        elif old.out in before.channels and new.out == old.out:
-            continue  # classes, or channels of an image: all outputs are compared elsewhere
+        elif new.out == old.out and before.is_output(old):
+            continue  # classes, or an image: all outputs are compared elsewhere
         elif (path, old.out) in whole and path not in tied:
             if new.out != old.out:
                 row.blame(f"{path} has to keep its width and goes from {old.out} to {new.out}")
         elif path in stages.stem:
-            if new.out not in (old.out, round(old.out * row.gamma)):  # a residual may tie a stem into the first stage
+            ties = (row.gamma, row.gamma * LAST) if len(stages) == 1 else (row.gamma,)
+            # A residual may tie a stem into the first stage.
+            if new.out != old.out and not any(near(old.out, new.out, factor, before.divisors) for factor in ties):
                 row.blame(f"{path} of the stem goes from {old.out} to {new.out}")
         elif stage is not None:
             factors = {row.gamma * (LAST if last else 1.0), *([row.gamma] if stage.dense else [])}

@@ -190,10 +190,14 @@ def _dense(
     stem: Mapping[Layer, None],
     makers: Makers,
 ) -> dict[int, frozenset[int]]:
-    """Densely connected stages, with the widths that grow inside each."""
+    """Densely connected stages, with the widths that grow inside each.
+
+    Layers inside read what others inside have made beside what entered: a skip around a block alone makes none dense.
+    """
     stretches = Stretches(blocks)
     inside = {layer: stretches.covers(layer.index) for layer in view.layers}
     dense: dict[int, frozenset[int]] = {}
+    growing: set[int] = set()
     for consumer in view.layers:
         if len(structure.widths.resolve(consumer.input)) < 2:
             continue
@@ -205,7 +209,8 @@ def _dense(
                 entered |= {number[layer] for layer in layers if layer in number}
                 entered |= {0 for layer in layers if layer in stem}
         outside = number.get(consumer) not in grown
-        for stage in grown & entered if outside else ():
+        growing |= grown & {number.get(consumer)} if inside[consumer] else set()
+        for stage in grown & entered & growing if outside else ():
             dense[stage] = frozenset(
                 width
                 for width, layers in makers.items()
@@ -295,12 +300,6 @@ def _has_layers(view: View, path: str) -> bool:
     return any(layer.path.startswith(path + ".") for layer in view.layers)
 
 
-def _has_channels(structure: Structure, node: fx.Node) -> bool:
-    """Whether a width is in a map: not in the mean over channels, of which a mask is made."""
-    value = structure.values[node]
-    return isinstance(value, Value) and not all(structure.fixed(extent) for extent in value.dims)
-
-
 def _output(
     structure: Structure, view: View, blocks: Sequence[Block], layers: Sequence[Layer], risen: Set[fx.Node]
 ) -> _Output:
@@ -317,7 +316,7 @@ def _output(
             and user not in makers
             and view.area[user] == view.area[node]
             and (user in risen) == (node in risen)
-            and _has_channels(structure, user)
+            and view.has_channels(user)
         ]
         if not following:
             break

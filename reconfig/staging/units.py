@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -62,6 +63,7 @@ class Units:
         self._layers = sorted(node for node in (layer.index for layer in view.layers) if self._is_mapped(node))
         self._depthwise = {layer.index for layer in view.layers if layer.depthwise}
         self._joined = [number for number, _ in self.joins]
+        self._kernel_of = {layer.index: layer.kernel for layer in view.layers}
         self._width_of = {layer.index: view.structure.widths.size(layer.out) for layer in view.layers}
 
     def _is_mapped(self, index: int) -> bool:
@@ -114,7 +116,7 @@ class Units:
         if any(self._has_units_at(other, start, stop) for other in used - {level}):
             return None
         if 2 * len(strays) <= len(inner):
-            return level
+            return None if self._deepens(strays, outputs[-1]) else level
         return level if sides and entering == {level} and self._is_side(start, stop, strays, outputs[-1]) else None
 
     def _repeats(self, layers: Sequence[int]) -> bool:
@@ -158,6 +160,11 @@ class Units:
             if follows or index in layers:
                 made.add(node)
         return False
+
+    def _deepens(self, strays: Sequence[int], output: fx.Node) -> bool:
+        """Whether several of these layers see neighbours and are wider than what comes out: the end of an encoder."""
+        spatial = [index for index in strays if math.prod(self._kernel_of[index]) > 1]
+        return len(spatial) > 1 and max(self._width_of[index] for index in spatial) > self.view.channels(output)
 
     def _is_side(self, start: int, stop: int, strays: Sequence[int], output: fx.Node) -> bool:
         """Whether layers at a lower resolution are a side branch (a mask, an attention pyramid), and not the trunk.

@@ -73,7 +73,7 @@ class View:
     def _below(self) -> dict[fx.Node, int]:
         """The area of a node's feature map, or, for a pooled one, of the nearest map that it comes back to (a gate)."""
         below: dict[fx.Node, int] = {}
-        goes_on: set[fx.Node] = set()  # to a convolution, or to where another map joins
+        goes_on: set[fx.Node] = set()  # as channels, to a convolution or to where another map joins
         makers = {layer.node for layer in self.structure.layers if layer.kernel}
         for node in reversed(self.nodes):
             own = self.area[node] if node in self.dynamic else 1
@@ -83,7 +83,8 @@ class View:
                 if user in below and (self.area[user] == 1 or user in goes_on or self._is_map_joined(user))
             ]
             below[node] = own if own > 1 else max(used, default=1)
-            if any(user in goes_on or user in makers or self._is_map_joined(user) for user in node.users):
+            leads = any(user in goes_on or user in makers or self._is_map_joined(user) for user in node.users)
+            if leads and self.has_channels(node):
                 goes_on.add(node)
         return below
 
@@ -93,6 +94,11 @@ class View:
             return False
         sources = [source for source in node.all_input_nodes if source in self.dynamic]
         return len(sources) > 1 and any(self.area[source] == self.area[node] > 1 for source in sources)
+
+    def has_channels(self, node: fx.Node) -> bool:
+        """Whether a width is in a map: not in the mean over channels, of which a mask is made, nor in boxes."""
+        value = self.structure.values[node]
+        return isinstance(value, Value) and not all(self.structure.fixed(extent) for extent in value.dims)
 
     def level(self, area: int) -> int:
         """Resolution as the binary logarithm of the reduction, negative where the map is larger than the input.
