@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -116,7 +116,7 @@ class Units:
         if any(self._has_units_at(other, start, stop) for other in used - {level}):
             return None
         if 2 * len(strays) <= len(inner):
-            return None if self._deepens(strays, outputs[-1]) else level
+            return None if self._deepens(strays, inner) else level
         return level if sides and entering == {level} and self._is_side(start, stop, strays, outputs[-1]) else None
 
     def _repeats(self, layers: Sequence[int]) -> bool:
@@ -161,10 +161,11 @@ class Units:
                 made.add(node)
         return False
 
-    def _deepens(self, strays: Sequence[int], output: fx.Node) -> bool:
-        """Whether several of these layers see neighbours and are wider than what comes out: the end of an encoder."""
-        spatial = [index for index in strays if math.prod(self._kernel_of[index]) > 1]
-        return len(spatial) > 1 and max(self._width_of[index] for index in spatial) > self.view.channels(output)
+    def _deepens(self, strays: Sequence[int], inner: Iterable[int]) -> bool:
+        """Whether several of these see neighbours and are wider than all others within: the end of an encoder."""
+        spatial = [self._width_of[index] for index in strays if math.prod(self._kernel_of[index]) > 1]
+        others = [self._width_of[index] for index in inner if index not in strays]
+        return len(spatial) > 1 and max(spatial) > max(others, default=0)
 
     def _is_side(self, start: int, stop: int, strays: Sequence[int], output: fx.Node) -> bool:
         """Whether layers at a lower resolution are a side branch (a mask, an attention pyramid), and not the trunk.

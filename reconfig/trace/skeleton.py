@@ -255,4 +255,4 @@ def make_skeleton(model: nn.Module, device: str = "meta") -> nn.Module:
         for name, value in list(vars(module).items()):
             if isinstance(value, Tensor) and value.device.type != device:
                 setattr(module, name, value.detach().to(device))
-    return result.eval()
+    return result.train().eval()  # what some models keep in eval mode they let go where they train

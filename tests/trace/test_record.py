@@ -164,6 +164,31 @@ def test_a_function_that_is_a_hook_and_an_attribute_survives_as_an_attribute() -
     assert reconfig.apply(model, "5-5", example_input=image(device="cpu")).callback is double
 
 
+class Caching(Small):
+    """Keeps what it computed of a parameter until it trains again."""
+
+    cache: Tensor | None = None
+
+    def train(self, mode: bool = True) -> Caching:
+        super().train(mode)
+        if mode:
+            self.cache = None
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training or self.cache is None:
+            self.cache = self.conv.weight.square()
+        return self.head(F.conv2d(x, self.cache).mean((2, 3)))
+
+
+def test_what_a_model_keeps_until_it_trains_is_computed_anew() -> None:
+    model = Caching().eval()
+    with torch.no_grad():
+        model(image(device="cpu"))
+    result = reconfig.apply(model, "10-5", example_input=image(device="cpu"), stages={"*": 1})
+    assert result(image(device="cpu")).shape == (2, 5)
+
+
 class Collecting(Small):
     """Puts hooks on its own layers when it first runs, and counts on them from then on."""
 
