@@ -163,7 +163,8 @@ class Units:
 
     def _deepens(self, strays: Sequence[int], inner: Iterable[int]) -> bool:
         """Whether several of these see neighbours and are wider than all others within: the end of an encoder."""
-        spatial = [self._width_of[index] for index in strays if math.prod(self._kernel_of[index]) > 1]
+        making = [index for index in strays if index not in self._depthwise]
+        spatial = [self._width_of[index] for index in making if math.prod(self._kernel_of[index]) > 1]
         others = [self._width_of[index] for index in inner if index not in strays]
         return len(spatial) > 1 and max(spatial) > max(others, default=0)
 
