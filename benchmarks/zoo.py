@@ -3,7 +3,9 @@
 Runs "10-10-4" over the torchvision and timm models of zoo.json. Every model gets a time limit in a process of its own
 that a crash or a time-out loses and replaces. What is judged is seen by forward hooks on convolutions and by real runs,
 not by what the plan says: which convolutions changed, by what ratio, whether the result runs and trains, whether the
-caller's model is as it was. Writes zoo.csv, one row a model, and a summary beside it.
+caller's model is as it was. Writes zoo.csv, one row a model, and a summary beside it. With ``--list beyond`` (extra
+``beyond``) the models are those of beyond.json: segmentation, detection, video, volumes, audio, super-resolution and
+generators, each trained one step on its library's own loss.
 
 ``--all`` takes every model of timm with a convolution and at most 150 M parameters instead, those of equal shapes once,
 on images of 128 pixels where the network allows. ``--depth`` drops one block from, and adds one to, each stage that
@@ -14,6 +16,7 @@ has repeated blocks. A run that was ended goes on with ``--resume``.
     python benchmarks/zoo.py --depth --all --resume
     python benchmarks/zoo.py --gamma 1.5
     python benchmarks/zoo.py --peer --jobs 2
+    python benchmarks/zoo.py --list beyond --peer --limit 900
     python benchmarks/zoo.py --only resnet50 regnet_y_16gf --source torchvision
 """
 

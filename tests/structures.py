@@ -136,6 +136,62 @@ class UNet(nn.Module):
         return self.image(x)
 
 
+class Rise(nn.Module):
+    """A step of a decoder: a module that joins what comes from below with a skip."""
+
+    def __init__(self, skip: int, below: int) -> None:
+        super().__init__()
+        self.up, self.mix = nn.ConvTranspose2d(below, skip, 2, 2), conv(2 * skip, skip)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        return self.mix(torch.cat([skip, self.up(x)], 1))
+
+
+class PlainUNet(nn.Module):
+    """An encoder of plain layers, and a decoder of modules."""
+
+    def __init__(self, *widths: int) -> None:
+        super().__init__()
+        pairs = list(zip((3, *widths), widths, strict=False))
+        self.down = nn.ModuleList(
+            nn.Sequential(conv(into, out, 3, 1 + (number > 0)), conv(out, out))
+            for number, (into, out) in enumerate(pairs)
+        )
+        self.up = nn.ModuleList(Rise(a, b) for a, b in zip(widths[-2::-1], widths[:0:-1], strict=True))
+        self.image = nn.Conv2d(widths[0], 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        skips = []
+        for layer in self.down:
+            x = layer(x)
+            skips.append(x)
+        for layer, skip in zip(self.up, skips[-2::-1], strict=True):
+            x = layer(x, skip)
+        return self.image(x)
+
+
+class Skip(nn.Module):
+    """A level of a U-Net as one module around all that is deeper: goes down, comes up, and gates the skip."""
+
+    def __init__(self, inside: nn.Module, width: int) -> None:
+        super().__init__()
+        self.inside, self.up = inside, nn.ConvTranspose2d(2 * width, width, 2, 2)
+        self.gate, self.mix = nn.Conv2d(width, 1, 1), nn.Conv2d(2 * width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        below = self.up(self.inside(x))
+        return self.mix(torch.cat([x * torch.sigmoid(self.gate(x + below)), below], 1))
+
+
+def nested_unet(*widths: int) -> nn.Module:
+    """An attention U-Net, from the inside to the outside."""
+    deepest: nn.Module = nn.Sequential(conv(widths[-2], widths[-1], 3, 2), conv(widths[-1], widths[-1]))
+    for width, into in zip(widths[-2::-1], (*widths[-3::-1], 3), strict=True):
+        stride = 1 if into == 3 else 2
+        deepest = nn.Sequential(conv(into, width, 3, stride), conv(width, width), Skip(deepest, width))
+    return nn.Sequential(deepest, nn.Conv2d(widths[0], 2, 1))
+
+
 class AlongAxes(nn.Module):
     """Convolutions along channels, rows and columns, and their three results fused channel by channel."""
 

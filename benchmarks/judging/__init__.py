@@ -1,9 +1,10 @@
 """The parts of what judges rewritten models, in the order in which they build on each other.
 
-models, losses           the lists of models, how each is built, and what it is trained on
+models                   the lists of models, zoo.json and beyond.json, and how each is built
 listing                  all of timm as a list, models of equal shapes once
 row                      what is noted of a model: a row of the table
 sight                    what is seen of a model from outside: hooks, fingerprints, CPU seconds
+losses                   what networks beyond classification are trained on
 training                 a forward and backward pass
 widths, stages, counts   the judgements: convolutions, timm's feature_info, parameters and multiply-adds
 judge                    all of that of one model

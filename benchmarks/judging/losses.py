@@ -73,7 +73,8 @@ def transformers_segmentation(model: nn.Module, images: Tensor) -> Tensor:
 
 def monai_dice(model: nn.Module, images: Tensor) -> Tensor:
     """Monai's Dice and cross-entropy loss, over all outputs where a network supervises deeply."""
-    from monai.losses import DeepSupervisionLoss, DiceCELoss
+    from monai.losses.dice import DiceCELoss
+    from monai.losses.ds_loss import DeepSupervisionLoss
 
     returned = model(images)
     if isinstance(returned, Tensor) and returned.dim() == images.dim() + 1:  # DynUNet stacks its outputs
@@ -85,7 +86,7 @@ def monai_dice(model: nn.Module, images: Tensor) -> Tensor:
 
 def monai_vae(model: nn.Module, images: Tensor) -> Tensor:
     """Monai's Dice loss, and the loss of the autoencoder that SegResNetVAE returns in training mode."""
-    from monai.losses import DiceCELoss
+    from monai.losses.dice import DiceCELoss
 
     scores, loss = model(images)
     return DiceCELoss(to_onehot_y=True, softmax=True)(scores, torch.zeros(len(images), 1, *scores.shape[2:])) + loss

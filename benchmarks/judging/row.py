@@ -32,7 +32,7 @@ class Row:
     fvcore_flops: str = ""
     """"equal", or fvcore's count, or its error."""
     changed: float = 0.0
-    """Share of the last stage's convolution weights whose shape changed."""
+    """Share of the last stage's weights, convolutions' and linear maps', whose shape changed."""
     deviation: float = 0.0
     """Largest distance of a last-stage convolution from its ratio, as a share of its width; divisors make it."""
     params_miss: float = 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -37,12 +38,14 @@ class Sight:
     """One forward pass, seen from outside.
 
     ``order`` has every module path in the order in which the calls returned, ``shapes`` what each returned last.
-    ``divisors`` are what widths may have to be multiples of: groups, heads, halves and quarters.
+    ``weights`` are the shapes of those of convolutions and linear maps. ``divisors`` are what widths may have to be
+    multiples of: groups, heads, halves and quarters.
     """
 
     outputs: tuple[tuple[int, ...], ...]
     divisors: frozenset[int]
     convolutions: Mapping[str, Convolution]
+    weights: Mapping[str, tuple[int, ...]]
     shapes: Mapping[str, tuple[int, ...]]
     order: Sequence[str]
     finite: bool
@@ -52,16 +55,24 @@ class Sight:
         """Classes, or channels of images and maps, that the outputs have."""
         return frozenset(shape[1] for shape in self.outputs if len(shape) > 1)
 
+    def is_output(self, convolution: Convolution) -> bool:
+        """Whether it makes as many channels as an output has, or as many numbers: pixels are shuffled channels."""
+        made = convolution.out * math.prod(convolution.positions)
+        return convolution.out in self.channels or made in {math.prod(shape[1:]) for shape in self.outputs}
+
 
 def look(model: nn.Module, images: Tensor) -> Sight:
     """Run ``model`` in eval mode under hooks; its own modes are put back."""
     convolutions: dict[str, Convolution] = {}
+    weights: dict[str, tuple[int, ...]] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     order: list[str] = []
 
     def watch(path: str) -> Callable[..., None]:
         def hook(module: nn.Module, _: Any, output: Any) -> None:
             order.append(path)
+            if isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
+                weights[path] = tuple(module.weight.shape)
             if isinstance(output, Tensor):
                 shapes[path] = tuple(output.shape)
                 if isinstance(module, nn.modules.conv._ConvNd):
@@ -88,6 +99,7 @@ def look(model: nn.Module, images: Tensor) -> Sight:
         outputs=tuple(tuple(output.shape[found:]) for output in outputs),
         divisors=divisors_of(model),
         convolutions=convolutions,
+        weights=weights,
         shapes=shapes,
         order=order,
         finite=all(bool(output.isfinite().all()) for output in outputs),
@@ -95,9 +107,11 @@ def look(model: nn.Module, images: Tensor) -> Sight:
 
 
 def divisors_of(model: nn.Module) -> frozenset[int]:
-    """Numbers of groups and heads in ``model``, with 2 and 4 for halves and quarters."""
+    """Numbers of groups and heads in ``model`` and channels of a group, with 2 and 4 for halves and quarters."""
     names = ("groups", "num_groups", "num_heads", "heads")
-    kept = {getattr(module, name, 1) for module in model.modules() for name in names}
+    kept = [getattr(module, name, 1) for module in model.modules() for name in names]
+    grouped = (module for module in model.modules() if isinstance(module, nn.modules.conv._ConvNd))
+    kept += [module.in_channels // module.groups for module in grouped if module.groups > 1]
     return frozenset({2, 4} | {number for number in kept if isinstance(number, int) and number > 1})
 
 

@@ -30,24 +30,24 @@ def judge_widths(row: Row, before: Sight, after: Sight, plan: reconfig.Plan, sta
     whole = {(layer, frozen.width) for frozen in plan.frozen for layer in frozen.layers}
     excused = excuses(plan)
     stage_of = {layer: stage for stage in stages for layer in stage.layers}
-    total = changed = 0
     for path, old in before.convolutions.items():
         new, stage = after.convolutions[path], stage_of.get(path)
         # A convolution along channels (a gate), or the third axis of one in 3d (lambda layers), may change its length.
         if len(old.positions) > 1 and old.positions[:2] != new.positions[:2]:
             row.blame(f"{path} runs at {new.positions} instead of {old.positions}")
         last = stage is not None and stage.index == len(stages)
-        if last:
-            total += math.prod(old.weight)
-            changed += math.prod(old.weight) if old.weight != new.weight else 0
         if old.depthwise:
             if not new.depthwise:
                 row.blame(f"{path} is no longer depthwise")
-        elif ((path, old.out) in whole and excused[path] != TIED) or old.out in before.channels:
+        elif new.out == old.out and before.is_output(old):
+            continue  # classes, or an image: all outputs are compared elsewhere
+        elif (path, old.out) in whole and excused[path] != TIED:
             if new.out != old.out:
                 row.blame(f"{path} has to keep its width and goes from {old.out} to {new.out}")
         elif path in stages.stem:
-            if new.out not in (old.out, round(old.out * row.gamma)):  # a residual may tie a stem into the first stage
+            ties = (row.gamma, row.gamma * LAST) if len(stages) == 1 else (row.gamma,)
+            # A residual may tie a stem into the first stage.
+            if new.out != old.out and not any(near(old.out, new.out, factor, before.divisors) for factor in ties):
                 row.blame(f"{path} of the stem goes from {old.out} to {new.out}")
         elif stage is not None:
             factors = {row.gamma * (LAST if last else 1.0), *([row.gamma] if stage.dense else [])}
@@ -59,11 +59,11 @@ def judge_widths(row: Row, before: Sight, after: Sight, plan: reconfig.Plan, sta
                 row.blame(f"{path} of stage {stage.index} goes from {old.out} to {new.out}")
             elif last:
                 row.deviation = max(row.deviation, min(abs(new.out / old.out - f) for f in factors))
-    row.changed = changed / total if total else 0.0
+    row.changed = _changed(before, after, stages[-1].layers)
     if row.kind == "cnn" and row.changed < _HALF_CHANGED:
-        row.blame(f"only {row.changed:.0%} of the last stage's convolution weights change")
-    if total and not changed and not excused:
-        row.blame("no convolution of the last stage changes, and the plan has no word of it")
+        row.blame(f"only {row.changed:.0%} of the last stage's weights change")
+    if not row.changed and not excused:
+        row.blame("no layer of the last stage changes, and the plan has no word of it")
 
 
 def excuses(plan: reconfig.Plan) -> dict[str, str]:
@@ -88,6 +88,13 @@ def judge_exemptions(row: Row, before: Sight, full: reconfig.Plan) -> None:
         row.blame(f"{row.exempt_share:.0%} of the convolutions' weights are exempt: {row.exempt}")
 
 
+def _changed(before: Sight, after: Sight, layers: Iterable[str]) -> float:
+    """The share of the weights of these layers, linear ones too, whose shape is another."""
+    seen = {path: math.prod(before.weights[path]) for path in layers if path in before.weights}
+    changed = sum(size for path, size in seen.items() if before.weights[path] != after.weights[path])
+    return changed / sum(seen.values()) if seen else 0.0
+
+
 def near(old: int, new: int, factor: float, divisors: Iterable[int] = ()) -> bool:
     """Whether ``new`` is ``old * factor`` to the nearest multiple, at least one, of 1 or of a divisor of both."""
     common = math.gcd(old, new)
@@ -101,6 +108,7 @@ def census(plan: reconfig.Plan, reading: Reading) -> tuple[int, Counter[str]]:
     """Width groups in stages, and how many of them ``plan`` keeps, by reason."""
     widths, stage_of = reading.structure.widths, reading.placement.stage_of
     groups = [width for width in widths.free() if width in stage_of]
+    each = reading.structure.channels_per_width()
     reasons: Counter[str] = Counter()
     for frozen in plan.frozen:
         layers = set(frozen.layers)
@@ -109,7 +117,7 @@ def census(plan: reconfig.Plan, reading: Reading) -> tuple[int, Counter[str]]:
             for layer in reading.structure.layers
             if layer.path in layers
             for width in reading.structure.widths_in(layer.out)
-            if widths.sizes[width] == frozen.width and stage_of.get(width) == frozen.stage - 1
+            if widths.sizes[width] * each.get(width, 1) == frozen.width and stage_of.get(width) == frozen.stage - 1
         }
         reasons[frozen.reason] += max(1, len(found))
     return len(groups), reasons

@@ -12,12 +12,14 @@ from reconfig.planning.counts import Counts
 from reconfig.planning.reading import Reading
 from reconfig.planning.scaling import Scaling
 from reconfig.rewrite.repair import literal_reason, stale_numbers, upstream
+from reconfig.rewrite.steady import first_unsteady
 from reconfig.rewrite.surgery import AttributeEdit, attribute_edits, resize, set_numbers
 from reconfig.rewrite.verify import Mismatch, first_mismatch
 from reconfig.rule import Rule
 from reconfig.trace.record import Shape
 from reconfig.widths.algebra import Extent, parts
 from reconfig.widths.reasons import FrozenKind, Reason
+from reconfig.widths.site import describe
 from reconfig.widths.structure import Attribute, Sizes
 
 
@@ -70,7 +72,7 @@ def agree(
         mismatch = _first_mismatch(reading, sizes, repairs.followed)
         if mismatch is None:
             return Agreement(gamma, sizes, shapes, edits, repairs.kept)
-        repairs.answer(*mismatch, sizes)
+        repairs.answer(*mismatch, sizes, edits)
         set_numbers(reading.skeleton, {(edit.path, edit.name): edit.old for edit in edits})
 
 
@@ -99,10 +101,12 @@ class _Repairs:
         self._reading = reading
         self._wrong: set[Attribute] = set()
 
-    def answer(self, number: int, mismatch: Mismatch, sizes: Sizes) -> None:
+    def answer(self, number: int, mismatch: Mismatch, sizes: Sizes, edits: Sequence[AttributeEdit]) -> None:
         structure = self._reading.structure
         captured = structure.captures[number]
         if mismatch.another_way and self._stop_at_read(number, mismatch):
+            return
+        if not mismatch.changes and self._stop_where_values_count(number, mismatch, edits):
             return
         known = {*structure.attributes, *self.made, *self._wrong}
         stale = stale_numbers(self._reading.skeleton, structure, captured, mismatch, sizes)
@@ -131,18 +135,39 @@ class _Repairs:
         read = next((read for read in reversed(captured.reads) if read.position <= at), None)
         if read is None or self.followed[number] is not None:
             return False
-        self.followed[number] = read.position
+        where = f"{basename(read.source[0])}:{read.source[1]}"
+        self._stop(
+            number, read.position, f"what the forward does next depends on a value, read by {read.call} at {where}"
+        )
+        return True
+
+    def _stop_where_values_count(self, number: int, mismatch: Mismatch, edits: Sequence[AttributeEdit]) -> bool:
+        """The same behind the first call that gives another number of entries for other weights; whether one does.
+
+        As a selection by scores does. It shows where the original runs on the values that the rewritten skeleton has.
+        """
+        captured = self._reading.structure.captures[number]
+        if captured.inputs[0].is_meta or self.followed[number] is not None:
+            return False
+        call = first_unsteady(self._reading.skeleton, self._reading.structure, captured, edits)
+        if call is None or captured.nodes.index(call) > captured.nodes.index(mismatch.node):
+            return False
+        self._stop(
+            number, captured.nodes.index(call), f"how many entries there are depends on values: {describe(call)}"
+        )
+        return True
+
+    def _stop(self, number: int, position: int, why: str) -> None:
+        """Follow a capture up to a node only, and keep the widths behind."""
+        self.followed[number] = position
         behind = [
             extent
-            for node in captured.nodes[read.position :]
+            for node in self._reading.structure.captures[number].nodes[position:]
             for value in self._reading.structure.values_at(node)
             for extent in value.dims
         ]
-        where = f"{basename(read.source[0])}:{read.source[1]}"
-        text = f"what the forward does next depends on a value, read by {read.call} at {where}"
         self.kept = dict(self._from_the_start)  # what was kept on the way here has this reason
-        self._keep(behind, Reason(FrozenKind.CALL, text))
-        return True
+        self._keep(behind, Reason(FrozenKind.CALL, why))
 
     def _keep(self, extents: Sequence[Extent], reason: Reason) -> bool:
         """Keep the widths of these extents; whether there is one among them that was not kept."""

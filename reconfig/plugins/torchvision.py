@@ -5,8 +5,8 @@
 
     model = get_model("resnet18_r", rule="10-10-4", gamma=1.5, weights="DEFAULT")
 
-Importing this registers the names. Detectors take a list of images, on which nothing can be planned: build them on a
-backbone, with ``resnet_fpn_extractor``.
+Importing this registers the names. Detectors are built on a backbone, with ``resnet_fpn_extractor``, or rewritten whole
+on an ``example_input``, one tensor of images.
 """
 
 from __future__ import annotations

@@ -153,7 +153,8 @@ def materialise(
         source = sources[origin(path, edits)]
         module.training = source.training
         for name, value in _plain_tensors(source):
-            if name in vars(module):  # a cached property is made anew
+            own = vars(module).get(name)
+            if isinstance(own, Tensor) and own.shape == value.shape:  # what it caches is made anew
                 setattr(module, name, value.detach().clone())
 
 

@@ -43,9 +43,10 @@ def named_stem(view: View) -> int:
 
 def found_levels(view: View, blocks: Sequence[Block], stem: int) -> Levels:
     """The resolution level of the stage of every layer; ``Outside.STEM`` and ``Outside.HEAD`` for those outside."""
-    start = max(stem, _first_block(view, blocks))
+    encoding = _encoding(view, blocks)
+    start = max(stem, _first_block(view, encoding))
     outer = view.level_of(view.layers[0].node)
-    inner = blocks[0].level if blocks else outer
+    inner = encoding[0].level if encoding else outer
     levels: dict[Layer, int | Outside] = {}
     position = 0
     for layer in view.layers:
@@ -59,8 +60,35 @@ def found_levels(view: View, blocks: Sequence[Block], stem: int) -> Levels:
         elif layer.index < stem or (layer.index < start and not outer < view.level_of(layer.node) < inner):
             levels[layer] = Outside.STEM
         else:
+            start = min(start, layer.index)  # nothing behind a stage is the stem
             levels[layer] = view.level_of(_commuted(view, layer))
-    return levels
+    return _shared(levels)
+
+
+def _shared(levels: Levels) -> Levels:
+    """A layer that runs at several resolutions, as a head over a pyramid, is one layer: the first stage's of them."""
+    runs: dict[str, list[int]] = {}
+    for layer, level in levels.items():
+        if not isinstance(level, Outside):
+            runs.setdefault(layer.path, []).append(level)
+    return {
+        layer: level if isinstance(level, Outside) else min(runs[layer.path], key=in_order)
+        for layer, level in levels.items()
+    }
+
+
+def in_order(level: int) -> tuple[bool, int]:
+    """What stages are sorted by: maps shrink from the input's size, or grow from it."""
+    return level < 0, abs(level)
+
+
+def _encoding(view: View, blocks: Sequence[Block]) -> list[Block]:
+    """The blocks that come before all layers of a lower resolution: the others are a decoder's, and end no stem."""
+    first: dict[int, int] = {}
+    for layer in view.layers:
+        if view.layer_area[layer.node] > 1:
+            first.setdefault(view.level_of(layer.node), layer.index)
+    return [block for block in blocks if all(block.start <= at for level, at in first.items() if level > block.level)]
 
 
 def _first_block(view: View, blocks: Sequence[Block]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
@@ -9,12 +10,12 @@ from torch import fx, nn
 
 from reconfig.errors import ModelError
 from reconfig.staging.blocks import find_blocks
-from reconfig.staging.levels import Levels, Outside, found_levels, given_levels, named_stem
+from reconfig.staging.levels import Levels, Outside, found_levels, given_levels, in_order, named_stem
 from reconfig.staging.stages import Stage, Stages
 from reconfig.staging.units import Block, Stretches
 from reconfig.staging.view import View
 from reconfig.trace.record import Capture
-from reconfig.widths.algebra import Extent, constant
+from reconfig.widths.algebra import Extent, single_width
 from reconfig.widths.structure import Layer, Structure, Value
 
 Makers = Mapping[int, Sequence[Layer]]
@@ -79,6 +80,8 @@ class _Output:
 
 
 def _placement(structure: Structure, view: View, blocks: Sequence[Block], levels: Levels) -> Placement:
+    found, levels = levels, _with_own_widths(structure, levels)
+    moved = {layer for layer, level in levels.items() if level != found[layer]}
     order = _in_order(levels)
     if not order:
         raise ModelError("no layer with positions (height, width) was found besides stem and head: nothing to scale")
@@ -89,6 +92,7 @@ def _placement(structure: Structure, view: View, blocks: Sequence[Block], levels
         for width, layers in makers.items()
         if any(layer in number for layer in layers)
     }
+    stage_of = {width: min(found) for width, found in staged.items()}
     stem, head = (
         dict.fromkeys(layer for layer in view.layers if levels[layer] is outside)
         for outside in (Outside.STEM, Outside.HEAD)
@@ -99,8 +103,10 @@ def _placement(structure: Structure, view: View, blocks: Sequence[Block], levels
     risen = _risen(view, blocks)
     decoding = [_decoding(view, blocks, layers, risen) for layers in members]
     outputs = [
-        _output(structure, view, blocks, [layer for layer in layers if layer not in later], risen)
-        for layers, later in zip(members, decoding, strict=True)
+        _output(
+            structure, view, blocks, _trunk(structure, view, set(layers) - later - moved, stage_of, index, order), risen
+        )
+        for index, (layers, later) in enumerate(zip(members, decoding, strict=True))
     ]
     stages = tuple(
         _stage(structure, view, blocks, layers, decoding[index], index, index in dense, outputs[index])
@@ -108,18 +114,59 @@ def _placement(structure: Structure, view: View, blocks: Sequence[Block], levels
     )
     return Placement(
         stages=Stages(stages, _paths(stem), _paths([*head, *view.auxiliary])),
-        stage_of={width: min(found) for width, found in staged.items()},
+        stage_of=stage_of,
         outputs=tuple(output.channels for output in outputs),
         tied={width: frozenset(found - {min(found)}) for width, found in staged.items()},
         growth=frozenset().union(*dense.values()),
-        head=frozenset(only_head | structure.widths_in(*(layer.out for layer in view.auxiliary))),
+        # What an auxiliary head gives back to a stage's width (an autoencoder's branch) is the stage's.
+        head=frozenset(only_head | structure.widths_in(*(layer.out for layer in view.auxiliary)) - staged.keys()),
     )
 
 
 def _in_order(levels: Levels) -> list[int]:
-    """The levels of the stages, first to last: maps shrink from the input's size, or grow from it."""
+    """The levels of the stages, first to last."""
     found = {level for level in levels.values() if not isinstance(level, Outside)}
-    return sorted(found, key=lambda level: (level < 0, abs(level)))
+    return sorted(found, key=in_order)
+
+
+def _with_own_widths(structure: Structure, levels: Levels) -> Levels:
+    """Last stages that make no width of their own, as maps that a pyramid ends in, belong where their widths do."""
+    made: dict[int, set[int]] = {}
+    for layer, level in levels.items():
+        if not isinstance(level, Outside) and not layer.depthwise:
+            made.setdefault(level, set()).update(structure.widths_in(layer.out))
+    moved: dict[int, int] = {}
+    *order, last = _in_order(levels) or [0]
+    while order and made.get(last, set()) <= set().union(*(made.get(level, set()) for level in order)):
+        moved[last] = next((level for level in order if made.get(level, set()) & made.get(last, set())), order[-1])
+        last = order.pop()
+    return {
+        layer: moved.get(level, level) if not isinstance(level, Outside) else level for layer, level in levels.items()
+    }
+
+
+def _trunk(
+    structure: Structure,
+    view: View,
+    layers: Set[Layer],
+    stage_of: Mapping[int, int],
+    index: int,
+    order: Sequence[int],
+) -> list[Layer]:
+    """A stage's layers, but for runs at another resolution and those of a width that an earlier stage scales.
+
+    All of them where none is left. A head over a pyramid runs elsewhere too, and the pyramid's own layers have the
+    width of its first map.
+    """
+    runs = Counter(layer.path for layer in layers)
+    found = [layer for layer in view.layers if layer in layers]
+    here = [layer for layer in found if runs[layer.path] == 1 or view.level_of(layer.node) == order[index]] or found
+
+    def scaled_by(layer: Layer) -> int:
+        width = single_width(structure.widths.resolve(layer.out))
+        return index if width is None else stage_of.get(width, index)
+
+    return [layer for layer in here if scaled_by(layer) == index] or here
 
 
 def _makers(structure: Structure, view: View) -> dict[int, list[Layer]]:
@@ -143,10 +190,14 @@ def _dense(
     stem: Mapping[Layer, None],
     makers: Makers,
 ) -> dict[int, frozenset[int]]:
-    """Densely connected stages, with the widths that grow inside each."""
+    """Densely connected stages, with the widths that grow inside each.
+
+    Layers inside read what others inside have made beside what entered: a skip around a block alone makes none dense.
+    """
     stretches = Stretches(blocks)
     inside = {layer: stretches.covers(layer.index) for layer in view.layers}
     dense: dict[int, frozenset[int]] = {}
+    growing: set[int] = set()
     for consumer in view.layers:
         if len(structure.widths.resolve(consumer.input)) < 2:
             continue
@@ -158,7 +209,8 @@ def _dense(
                 entered |= {number[layer] for layer in layers if layer in number}
                 entered |= {0 for layer in layers if layer in stem}
         outside = number.get(consumer) not in grown
-        for stage in grown & entered if outside else ():
+        growing |= grown & {number.get(consumer)} if inside[consumer] else set()
+        for stage in grown & entered & growing if outside else ():
             dense[stage] = frozenset(
                 width
                 for width, layers in makers.items()
@@ -248,12 +300,6 @@ def _has_layers(view: View, path: str) -> bool:
     return any(layer.path.startswith(path + ".") for layer in view.layers)
 
 
-def _has_channels(structure: Structure, node: fx.Node) -> bool:
-    """Whether a width is in a map: not in the mean over channels, of which a mask is made."""
-    value = structure.values[node]
-    return isinstance(value, Value) and not all(constant(extent) for extent in value.dims)
-
-
 def _output(
     structure: Structure, view: View, blocks: Sequence[Block], layers: Sequence[Layer], risen: Set[fx.Node]
 ) -> _Output:
@@ -270,7 +316,7 @@ def _output(
             and user not in makers
             and view.area[user] == view.area[node]
             and (user in risen) == (node in risen)
-            and _has_channels(structure, user)
+            and view.has_channels(user)
         ]
         if not following:
             break
@@ -280,7 +326,7 @@ def _output(
     value = structure.values[node]
     dims = list(zip(value.shape[1:], value.dims[1:], strict=True))
     return _Output(
-        channels=next((extent for _, extent in dims if not constant(extent)), layers[-1].out),
-        resolution=tuple(size for size, extent in dims if constant(extent)),
+        channels=next((extent for _, extent in dims if not structure.fixed(extent)), layers[-1].out),
+        resolution=tuple(size for size, extent in dims if structure.fixed(extent)),
         reduction=2 ** view.level(max(1, view.area[node])),  # positions of the larger image, where there is one
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -62,6 +63,7 @@ class Units:
         self._layers = sorted(node for node in (layer.index for layer in view.layers) if self._is_mapped(node))
         self._depthwise = {layer.index for layer in view.layers if layer.depthwise}
         self._joined = [number for number, _ in self.joins]
+        self._kernel_of = {layer.index: layer.kernel for layer in view.layers}
         self._width_of = {layer.index: view.structure.widths.size(layer.out) for layer in view.layers}
 
     def _is_mapped(self, index: int) -> bool:
@@ -107,15 +109,25 @@ class Units:
         expected = {*entering, level}
         used = set(inner.values()) & expected
         strays = [index for index, other in inner.items() if other not in expected]
-        if leaving - {level, exit} or len(used) > 2:
+        if leaving - {level, exit} or len(used) > 2 or self._repeats(layers):
             return None
         if any(min(expected) < inner[index] < max(expected) for index in strays):
             return None
         if any(self._has_units_at(other, start, stop) for other in used - {level}):
             return None
         if 2 * len(strays) <= len(inner):
-            return level
+            return None if self._deepens(strays, inner) else level
         return level if sides and entering == {level} and self._is_side(start, stop, strays, outputs[-1]) else None
+
+    def _repeats(self, layers: Sequence[int]) -> bool:
+        """Whether one of these layers runs at several resolutions: a head over a pyramid is of none."""
+        level_of: dict[str, int] = {}
+        for index in layers:
+            node = self.view.nodes[index]
+            level = self.view.level_of(node)
+            if level_of.setdefault(node.meta["path"], level) != level:
+                return True
+        return False
 
     def off_level(self, block: Block) -> list[int]:
         """The convolutions of a block that work at neither its own resolution nor one that enters it, if most do."""
@@ -148,6 +160,13 @@ class Units:
             if follows or index in layers:
                 made.add(node)
         return False
+
+    def _deepens(self, strays: Sequence[int], inner: Iterable[int]) -> bool:
+        """Whether several of these see neighbours and are wider than all others within: the end of an encoder."""
+        making = [index for index in strays if index not in self._depthwise]
+        spatial = [self._width_of[index] for index in making if math.prod(self._kernel_of[index]) > 1]
+        others = [self._width_of[index] for index in inner if index not in strays]
+        return len(spatial) > 1 and max(spatial) > max(others, default=0)
 
     def _is_side(self, start: int, stop: int, strays: Sequence[int], output: fx.Node) -> bool:
         """Whether layers at a lower resolution are a side branch (a mask, an attention pyramid), and not the trunk.

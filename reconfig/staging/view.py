@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, fx
 
 from reconfig.trace.record import Capture, Shape
-from reconfig.widths.algebra import constant
 from reconfig.widths.structure import Layer, Structure, Value
 
 _JOINS = {
@@ -59,12 +58,11 @@ class View:
                 dynamic.add(node)
         return dynamic
 
-    @staticmethod
-    def _constant_sizes(shape: Shape, value: Any) -> Shape:
+    def _constant_sizes(self, shape: Shape, value: Any) -> Shape:
         """The batch and whatever else no width is in."""
         if not isinstance(value, Value):
             return ()
-        return tuple(size for size, extent in zip(shape, value.dims, strict=True) if constant(extent))
+        return tuple(size for size, extent in zip(shape, value.dims, strict=True) if self.structure.fixed(extent))
 
     def _area_of(self, layer: Layer) -> int:
         """Positions of what a layer gives, as ``Layer.shape`` has them, on the larger image."""
@@ -75,10 +73,32 @@ class View:
     def _below(self) -> dict[fx.Node, int]:
         """The area of a node's feature map, or, for a pooled one, of the nearest map that it comes back to (a gate)."""
         below: dict[fx.Node, int] = {}
+        goes_on: set[fx.Node] = set()  # as channels, to a convolution or to where another map joins
+        makers = {layer.node for layer in self.structure.layers if layer.kernel}
         for node in reversed(self.nodes):
             own = self.area[node] if node in self.dynamic else 1
-            below[node] = own if own > 1 else max((below[user] for user in node.users if user in below), default=1)
+            used = [
+                below[user]
+                for user in node.users
+                if user in below and (self.area[user] == 1 or user in goes_on or self._is_map_joined(user))
+            ]
+            below[node] = own if own > 1 else max(used, default=1)
+            leads = any(user in goes_on or user in makers or self._is_map_joined(user) for user in node.users)
+            if leads and self.has_channels(node):
+                goes_on.add(node)
         return below
+
+    def _is_map_joined(self, node: fx.Node) -> bool:
+        """Whether a call brings a map of its own size together with something else: numbers alone are no map."""
+        if node not in self.dynamic or node.target not in _JOINS:
+            return False
+        sources = [source for source in node.all_input_nodes if source in self.dynamic]
+        return len(sources) > 1 and any(self.area[source] == self.area[node] > 1 for source in sources)
+
+    def has_channels(self, node: fx.Node) -> bool:
+        """Whether a width is in a map: not in the mean over channels, of which a mask is made, nor in boxes."""
+        value = self.structure.values[node]
+        return isinstance(value, Value) and not all(self.structure.fixed(extent) for extent in value.dims)
 
     def level(self, area: int) -> int:
         """Resolution as the binary logarithm of the reduction, negative where the map is larger than the input.
@@ -94,7 +114,11 @@ class View:
     def channels(self, node: fx.Node) -> int:
         """Channels of a node's feature map: the first of its dimensions that has a width in it, or the second."""
         value = self.structure.values[node]
-        first = (size for size, extent in zip(value.shape[1:], value.dims[1:], strict=True) if not constant(extent))
+        first = (
+            size
+            for size, extent in zip(value.shape[1:], value.dims[1:], strict=True)
+            if not self.structure.fixed(extent)
+        )
         return next(first, value.shape[1])
 
     def is_head(self, layer: Layer) -> bool:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType, MethodWrapperType
 from typing import Any
@@ -65,7 +66,8 @@ def clone(model: nn.Module, replace: Callable[[str, Tensor], Tensor], around: Se
     """A deep copy of ``model`` in which every parameter and buffer is ``replace(name, tensor)`` instead of a copy.
 
     The old tensors are never copied, so a skeleton costs no storage. Hooks stay behind, except the model's own: those
-    of ``torch.nn.utils`` that compute parameters, and methods of what a module is or holds (timm's ``FeatureHooks``).
+    of ``torch.nn.utils`` that compute parameters, methods of what a module is or holds (timm's ``FeatureHooks``), and
+    functions of its library that keep nothing (transformers' ``output_hidden_states``).
     Any other is the caller's business with the caller's model, and so is compilation. Nothing that the copy reaches
     belongs to ``model``; what it reaches of the modules ``around``, where ``model`` is part of a network, stays theirs.
 
@@ -79,7 +81,7 @@ def clone(model: nn.Module, replace: Callable[[str, Tensor], Tensor], around: Se
             new = nn.Parameter(new, requires_grad=tensor.requires_grad)
         memo[id(tensor)] = new
     modules = modules_of(model)
-    held = _hooking(modules.values())
+    owners = _hooking(modules.values())
     for module in modules.values():
         # What was computed (a weight by old-style weight_norm, features kept) has a history, which cannot be copied.
         for tensor in _kept_tensors(module):
@@ -87,15 +89,15 @@ def clone(model: nn.Module, replace: Callable[[str, Tensor], Tensor], around: Se
                 memo[id(tensor)] = tensor.detach().clone()
         for registry in _hook_registries(module):
             for hook in registry.values():
-                if not _is_own(hook, held):
+                if not _is_own(hook, owners):
                     memo[id(hook)] = hook
     _copy_modules(modules, memo)
     result = copy.deepcopy(model, memo)
     copied = modules_of(result)
-    held = _hooking(copied.values())
+    owners = _hooking(copied.values())
     for module in copied.values():
         for registry in _hook_registries(module):
-            for key in [key for key, hook in registry.items() if not _is_own(hook, held)]:
+            for key in [key for key, hook in registry.items() if not _is_own(hook, owners)]:
                 del registry[key]
                 for options in (
                     "_forward_hooks_with_kwargs",
@@ -197,20 +199,47 @@ def _hook_registries(module: nn.Module) -> Iterator[dict[int, Any]]:
         yield vars(module)[name]
 
 
-def _hooking(modules: Iterable[nn.Module]) -> set[int]:
-    """Identities of what these modules are and hold, where one of them has a hook at all."""
+@dataclass(frozen=True)
+class _Owners:
+    """Whose hooks are the model's own: identities of what its modules are and hold, and their libraries."""
+
+    held: frozenset[int] = frozenset()
+    libraries: frozenset[str] = frozenset()
+
+
+def _hooking(modules: Collection[nn.Module]) -> _Owners:
+    """The owners of hooks in these modules, where one of them has a hook at all."""
     if not any(registry for module in modules for registry in _hook_registries(module)):
-        return set()  # nearly always
-    return {id(item) for module in modules for item in (module, *vars(module).values())}
+        return _Owners()  # nearly always
+    held = frozenset(id(item) for module in modules for item in (module, *vars(module).values()))
+    return _Owners(held, frozenset(_library(type(module)) for module in modules) - {"torch", "__main__"})
 
 
-def _is_own(hook: Any, held: set[int]) -> bool:
-    """Whether a hook computes parameters, or is a method (arguments given or not) of something in ``held``."""
+def _library(item: Any) -> str:
+    return str(item.__module__).partition(".")[0]
+
+
+def _is_own(hook: Any, owners: _Owners) -> bool:
+    """Whether a hook computes parameters, is a method (arguments given or not) of what is held, or keeps nothing.
+
+    A function that keeps nothing, and comes from the model's library, is one that the model puts there in its forward.
+    """
     if type(hook).__module__.startswith("torch.nn.utils"):
         return True
     while isinstance(hook, partial):
         hook = hook.func
-    return isinstance(hook, MethodType) and id(hook.__self__) in held
+    if isinstance(hook, MethodType):
+        return id(hook.__self__) in owners.held
+    return isinstance(hook, FunctionType) and _library(hook) in owners.libraries and _keeps_nothing(hook)
+
+
+def _keeps_nothing(function: FunctionType) -> bool:
+    """Whether all that a function has from where it was made is numbers, names and such functions."""
+    kept = [cell.cell_contents for cell in function.__closure__ or ()]
+    return bool(kept) and all(
+        _keeps_nothing(item) or not item.__closure__ if isinstance(item, FunctionType) else type(item) in _ATOMS
+        for item in kept
+    )
 
 
 def make_skeleton(model: nn.Module, device: str = "meta") -> nn.Module:
@@ -226,4 +255,4 @@ def make_skeleton(model: nn.Module, device: str = "meta") -> nn.Module:
         for name, value in list(vars(module).items()):
             if isinstance(value, Tensor) and value.device.type != device:
                 setattr(module, name, value.detach().to(device))
-    return result.eval()
+    return result.train().eval()  # what some models keep in eval mode they let go where they train

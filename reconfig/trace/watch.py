@@ -39,7 +39,8 @@ def preserved_rng() -> Iterator[None]:
 @contextmanager
 def running(model: nn.Module, mode: CallWatcher, *, training: bool) -> Iterator[None]:
     """For a forward of ``model`` (a skeleton) under ``mode``, in training or in eval mode; in eval mode afterwards."""
-    model.train(training)  # also where it is in this mode: some models let go here of what they keep between runs
+    model.train()  # some models let go here of what they keep between runs
+    model.train(training)
     try:
         with preserved_rng(), torch.no_grad(), FastShapes(), mode:
             yield

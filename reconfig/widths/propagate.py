@@ -42,6 +42,7 @@ def propagate(
         for value in leaves(_looked_up(draft, capture.output), Value):
             for extent in value.dims:
                 widths.freeze(extent, OUTPUT)
+    widths.settle()
     return Structure(
         captures=tuple(captures),
         widths=widths,

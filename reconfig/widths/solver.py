@@ -118,11 +118,6 @@ class Widths:
             alternatives = [[*left, *right] for left in alternatives for right in choices]
         return [product(factors) for factors in alternatives]
 
-    @staticmethod
-    def extent_of(width: int) -> Extent:
-        """The extent that is this width."""
-        return ((Part(width),),)
-
     def free(self) -> list[int]:
         """The widths that nothing else determines."""
         return [width for width in range(len(self.sizes)) if width not in self._bound]
@@ -139,6 +134,11 @@ class Widths:
         for part in parts(self.resolve(extent)):
             self._bound[part.width] = const(self.sizes[part.width])
             self._resolved.clear()
+
+    def settle(self) -> None:
+        """Lengths that were given as numbers, and have met no width by now, are numbers."""
+        for width in self._loose - self._bound.keys():
+            self.pin(((Part(width),),))
 
     def divisible(self, extent: Extent, divisor: int) -> None:
         """Every term of ``extent`` must stay a multiple of ``divisor``."""

@@ -11,7 +11,7 @@ from torch import fx
 
 from reconfig.trace.leaves import leaves
 from reconfig.trace.record import Capture, Shape
-from reconfig.widths.algebra import Dims, Extent, number, parts
+from reconfig.widths.algebra import Dims, Extent, constant, number, parts
 from reconfig.widths.grouping import Grouping
 from reconfig.widths.solver import Widths
 
@@ -115,6 +115,10 @@ class Structure:
     def widths_in(self, *extents: Extent) -> set[int]:
         """The widths of which these extents are made, all that is bound resolved."""
         return widths_of([self.widths.resolve(extent) for extent in extents])
+
+    def fixed(self, extent: Extent) -> bool:
+        """Whether no width is in it, all that is bound resolved."""
+        return constant(extent) or constant(self.widths.resolve(extent))
 
     def own_sizes(self) -> dict[int, int]:
         """Channels of every free width as the model is."""

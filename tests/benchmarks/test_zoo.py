@@ -11,11 +11,13 @@ from torch import nn
 
 import reconfig
 from benchmarks.judging.judge import judge, row_of
-from benchmarks.judging.models import Entry, entries
+from benchmarks.judging.losses import LOSSES
+from benchmarks.judging.models import Entry, build, entries
 from benchmarks.judging.row import AGREES, RULE, Row, differs
 from benchmarks.judging.sight import fingerprint, look
 from benchmarks.judging.summary import summary
 from benchmarks.judging.table import Table
+from benchmarks.judging.training import train
 from benchmarks.judging.widths import judge_exemptions, judge_widths, near
 from benchmarks.judging.workers import LostError, Pace, Worker
 from benchmarks.zoo import Options, main
@@ -40,6 +42,52 @@ def test_small_models_are_right(name: str, gamma: float) -> None:
     assert row.problem_list == []
     assert not differs(row)
     assert row.changed >= 0.5
+
+
+# -- beyond classification
+
+SLOW = ["lraspp_mobilenet_v3_large", "retinanet_resnet50_fpn", "unet-residual-3d", "wav2letter-mfcc", "generator-2d"]
+
+
+@pytest.mark.parametrize("name", ["swift-srgan-x2", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+@pytest.mark.filterwarnings("ignore")
+def test_small_models_beyond_classification_are_right(name: str) -> None:
+    (entry,) = entries((name,), of="beyond")
+    pytest.importorskip(entry.source)
+    row = judge(entry)
+    assert row.problem_list == []
+    assert row.changed >= 0.5
+
+
+def test_every_entry_beyond_classification_says_how_it_is_built_and_trained() -> None:
+    listed = entries(of="beyond")
+    assert len(listed) >= 120
+    assert len({(entry.source, entry.name) for entry in listed}) == len(listed)
+    assert {entry.loss for entry in listed} <= LOSSES.keys()
+    assert all(":" in entry.factory and entry.shape and entry.input_size == entry.shape[-1] for entry in listed)
+
+
+def test_options_of_an_entry_may_be_objects() -> None:
+    options = {"layers": {"call": "builtins:dict", "a": 1}, "width": 3}
+    assert build(Entry("n", "here", "f", "cnn", 8, "builtins:dict", options)) == {"layers": {"a": 1}, "width": 3}
+
+
+def test_a_step_on_a_loss_sees_what_does_not_train() -> None:
+    entry = Entry("n", "here", "f", "cnn", 8, "torch.nn:Conv2d", {}, (3, 8, 8), "mean")
+    assert train(nn.Conv2d(3, 4, 1), entry, 0) == []
+    broken = nn.Conv2d(3, 4, 1)
+    nn.init.constant_(broken.weight, float("inf"))
+    assert train(broken, entry, 0) == ["training: the loss is not finite"]
+
+
+def test_how_many_objects_were_found_is_no_output_shape() -> None:
+    class Finder(Net):
+        def forward(self, x: torch.Tensor) -> list[dict[str, torch.Tensor]]:
+            return [{"boxes": torch.zeros(self.conv1.out_channels, 4)}]
+
+    assert (
+        look(Finder(first=8), torch.rand(1, 3, 8, 8)).outputs == look(Finder(first=9), torch.rand(1, 3, 8, 8)).outputs
+    )
 
 
 @pytest.mark.slow
@@ -83,7 +131,7 @@ def test_the_right_widths_pass() -> None:
     [
         (Net(first=10, last=8), "conv1 of stage 1 goes from 8 to 10"),
         (Net(last=10), "conv2 of stage 2 goes from 20 to 10"),
-        (Net(), "only 0% of the last stage's convolution weights change"),
+        (Net(), "only 0% of the last stage's weights change"),
     ],
 )
 def test_wrong_widths_are_seen(result: nn.Module, problem: str) -> None:

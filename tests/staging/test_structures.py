@@ -11,6 +11,7 @@ from structures import (
     Hourglass,
     Net,
     Peephole,
+    PlainUNet,
     PooledBlock,
     Pyramid,
     Reduction,
@@ -18,6 +19,7 @@ from structures import (
     block,
     conv,
     nested,
+    nested_unet,
     plain,
 )
 from torch import nn
@@ -38,12 +40,25 @@ IMAGE = torch.zeros(2, 3, 32, 32)
         (plain(block(16, 32), Hourglass(32, 32), block(32, 64, 2), Hourglass(64, 16)), [(32, 32), (16, 64)]),
         (plain(block(16, 16), block(16, 64, 2), block(64, 64), Pyramid(64)), [(32, 16), (16, 64)]),
         (UNet(16, 32, 64), [(32, 16), (16, 32), (8, 64)]),
+        (PlainUNet(8, 16, 32, 64), [(32, 8), (16, 16), (8, 32), (4, 64)]),
+        (nested_unet(8, 16, 32, 64), [(32, 8), (16, 16), (8, 32), (4, 64)]),
         (
             plain(AlongAxes(16, 32), conv(16, 32, 3, 2), AlongAxes(32, 16), conv(32, 64, 3, 2), AlongAxes(64, 8)),
             [(32, 16), (16, 32), (8, 64)],
         ),
     ],
-    ids=["nested", "nested, two stages", "transitions", "pools", "masks", "pyramid", "decoder", "axes"],
+    ids=[
+        "nested",
+        "nested, two stages",
+        "transitions",
+        "pools",
+        "masks",
+        "pyramid",
+        "decoder",
+        "modules",
+        "inside out",
+        "axes",
+    ],
 )
 def test_stages_are_the_trunks(model: nn.Module, stages: list[tuple[int, int]]) -> None:
     found = reconfig.stages(model, IMAGE)

@@ -164,6 +164,57 @@ def test_a_function_that_is_a_hook_and_an_attribute_survives_as_an_attribute() -
     assert reconfig.apply(model, "5-5", example_input=image(device="cpu")).callback is double
 
 
+class Caching(Small):
+    """Keeps what it computed of a parameter until it trains again."""
+
+    cache: Tensor | None = None
+
+    def train(self, mode: bool = True) -> Caching:
+        super().train(mode)
+        if mode:
+            self.cache = None
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training or self.cache is None:
+            self.cache = self.conv.weight.square()
+        return self.head(F.conv2d(x, self.cache).mean((2, 3)))
+
+
+def test_what_a_model_keeps_until_it_trains_is_computed_anew() -> None:
+    model = Caching().eval()
+    with torch.no_grad():
+        model(image(device="cpu"))
+    result = reconfig.apply(model, "10-5", example_input=image(device="cpu"), stages={"*": 1})
+    assert result(image(device="cpu")).shape == (2, 5)
+
+
+class Collecting(Small):
+    """Puts hooks on its own layers when it first runs, and counts on them from then on."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not hasattr(self, "collects"):
+            self.collects = True
+            self.norm.register_forward_hook(doubling("out"))
+        return self.head(self.norm(self.conv(x)).mean((2, 3)))
+
+
+def doubling(name: str) -> Callable[..., Tensor]:
+    def hook(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+        return torch.cat([output, output], 1) if name else output
+
+    return hook
+
+
+def test_hooks_that_a_model_of_a_library_puts_on_itself_are_its_own() -> None:
+    model = Collecting()
+    model.head = nn.Linear(32, 5)
+    model(image(device="cpu"))
+    result = reconfig.apply(model, "5-5", example_input=image(device="cpu"))
+    assert count_hooks(result) == count_hooks(model)
+    assert result(image(device="cpu")).shape == (2, 5)
+
+
 def test_capture_leaves_no_hooks_behind() -> None:
     bones = make_skeleton(Small())
     capture(bones, (image(),))

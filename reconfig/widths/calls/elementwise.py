@@ -43,6 +43,14 @@ def prelu(site: Site, input: Value, weight: Value) -> Value:
     return input
 
 
+def where(site: Site, condition: Value, *choices: Any, **kwargs: Any) -> Any:
+    """A choice, entry by entry; of a condition alone, the positions at which it holds."""
+    if choices or kwargs:
+        return elementwise(site, condition, *choices, **kwargs)
+    site.freeze(*condition.dims)
+    return site.constant()
+
+
 def axes_of(dim: Any, rank: int) -> list[int]:
     """The axes that an argument ``dim`` of torch names, counted from 0; all of them where it names none."""
     if dim is None or dim == ():
@@ -78,7 +86,7 @@ clamp clamp_ clip clamp_min clamp_max maximum minimum lerp addcmul addcdiv nan_t
 """
 _COMPARISONS = """
 __and__ __or__ __invert__ __eq__ __ne__ __lt__ __le__ __gt__ __ge__ lt le gt ge eq ne
-logical_and logical_or logical_not isnan isinf where masked_fill masked_fill_
+logical_and logical_or logical_not isnan isinf masked_fill masked_fill_
 """
 _SAME_SHAPE = """
 clone contiguous detach detach_ float double half bfloat16 type cpu cuda requires_grad_ flip roll copy_
@@ -93,5 +101,6 @@ ELEMENTWISE = table(
     (elementwise, [*named(_ACTIVATIONS + _ARITHMETIC + _COMPARISONS + _SAME_SHAPE), *_PROPERTIES]),
     (converted, named("to type_as")),
     (prelu, named("prelu")),
+    (where, named("where")),
     (reduction, named(_REDUCTIONS)),
 )

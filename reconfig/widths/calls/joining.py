@@ -74,7 +74,7 @@ def sliced(site: Site, input: Value, index: Any) -> Value:
             dims.append(const(1))
             continue
         if isinstance(i, slice):
-            dims.append(_slice(site, input.dims[axis], input.shape[axis], i))
+            dims.append(_slice(site, input.dims[axis], input.shape[axis], i, site.shape[len(dims)]))
         else:
             site.freeze(input.dims[axis])
         axis += 1
@@ -91,9 +91,11 @@ def _spelled_out(index: Any, rank: int) -> list[Any]:
     return indices
 
 
-def _slice(site: Site, extent: Extent, size: int, index: slice) -> Extent:
-    start, stop, step = index.indices(size)
-    length = len(range(start, stop, step))
+def _slice(site: Site, extent: Extent, size: int, index: slice, length: int) -> Extent:
+    if any(isinstance(bound, Value) for bound in (index.start, index.stop, index.step)):
+        site.freeze(extent)
+        return const(length)
+    start, _, step = index.indices(size)
     if length == size:
         return extent
     if step > 1 and start < step and length * step == size:
@@ -127,7 +129,7 @@ def assign(site: Site, target: Value, index: Any, source: Any) -> Value:
         for axis, extent in enumerate(source.dims):
             i = indices[axis] if axis < len(indices) else slice(None)
             if isinstance(i, slice) and source.shape[axis] > 1:
-                site.tie(_slice(site, target.dims[axis], target.shape[axis], i), extent)
+                site.tie(_slice(site, target.dims[axis], target.shape[axis], i, source.shape[axis]), extent)
     elif isinstance(source, Value):
         site.freeze(*source.dims, *target.dims)
     return target

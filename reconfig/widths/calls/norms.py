@@ -34,7 +34,9 @@ def batch_norm(
 
 def group_norm(site: Site, input: Value, num_groups: int, *args: Any, **kwargs: Any) -> Value:
     channels = input.dims[1]
-    if num_groups > 1:
+    if num_groups > 1 and num_groups == input.shape[1]:
+        site.keep(num_groups=channels)  # as many groups as channels: each is normalised by itself
+    elif num_groups > 1:
         site.widths.divisible(channels, num_groups)
     for value in leaves((args, kwargs), Value):
         site.adopt(value.dims[0], channels)

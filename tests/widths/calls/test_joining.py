@@ -13,6 +13,21 @@ from torch import Tensor, nn
 CASES = Cases()
 
 
+@CASES.case({"a.weight": (8, 8, 1, 1)})
+class SlicedByTensors(Net):
+    """Bounds that were computed cut positions."""
+
+    def make(self) -> None:
+        self.a = nn.Conv2d(16, 16, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(self.front(x))
+        start = torch.tensor(1)
+        canvas = torch.zeros_like(x)
+        canvas[:, :, start : start + 2] = x[:, :, start : start + 2]
+        return self.logits(canvas)
+
+
 @CASES.case({"a.weight": (4, 8, 1, 1), "b.weight": (12, 8, 1, 1), "c.weight": (8, 16, 3, 3), "norm.weight": (16,)})
 class Concat(Net):
     def make(self) -> None:

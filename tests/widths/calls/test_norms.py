@@ -25,6 +25,15 @@ class Norms(Net):
 
 
 @CASES.case({"front.weight": (8, 3, 3, 3), "a.weight": (8,)})
+class AGroupForEveryChannel(Net):
+    def make(self) -> None:
+        self.a = nn.GroupNorm(16, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.logits(self.a(self.front(x)))
+
+
+@CASES.case({"front.weight": (8, 3, 3, 3), "a.weight": (8,)})
 class InstanceNormWithStatistics(Net):
     def make(self) -> None:
         self.a = nn.InstanceNorm2d(16, affine=True, track_running_stats=True)

@@ -1,0 +1,104 @@
+"""Detectors: a head over a pyramid, maps that only the pyramid has, and boxes, as many as their scores say."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import pytest
+import torch
+from structures import block, conv
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import reconfig
+from reconfig import FrozenKind
+
+IMAGE = torch.zeros(1, 3, 64, 64)
+
+
+class Detector(nn.Module):
+    """A trunk of three stages, a pyramid of four maps, a head that runs on all of them, and boxes where it says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = conv(3, 8, stride=2)
+        self.trunk = nn.ModuleList([block(8, 16), block(16, 32, 2), block(32, 64, 2)])
+        self.inner = nn.ModuleList(nn.Conv2d(width, 16, 1) for width in (16, 32, 64))
+        self.extra = nn.Conv2d(16, 16, 3, 2, 1)
+        self.tower, self.scores = conv(16, 16), nn.Conv2d(16, 1, 1)
+        self.box_head, self.boxes = nn.Linear(16, 24), nn.Linear(24, 4)
+
+    def pyramid(self, x: Tensor) -> list[Tensor]:
+        maps = []
+        x = self.stem(x)
+        for stage, inner in zip(self.trunk, self.inner, strict=True):
+            x = stage(x)
+            maps.append(inner(x))
+        for lower in (1, 0):
+            maps[lower] = maps[lower] + F.interpolate(maps[lower + 1], scale_factor=2.0)
+        return [*maps, self.extra(maps[-1])]
+
+    def forward(self, x: Tensor) -> list[dict[str, Tensor]]:
+        maps = self.pyramid(x)
+        scores = torch.cat([self.scores(self.tower(one)).flatten(2) for one in maps], 2)
+        entries = torch.cat([one.flatten(2) for one in maps], 2).transpose(1, 2)
+        found = []
+        for image, score in zip(entries, scores[:, 0], strict=True):
+            (keep,) = torch.where(score >= score.mean())
+            deltas = self.boxes(torch.relu(self.box_head(image[keep])))
+            corners, sizes = deltas[:, :2].sigmoid(), deltas[:, 2:].exp()
+            found.append({"boxes": torch.cat([corners, corners + sizes], 1), "scores": score[keep]})
+        return found
+
+
+@pytest.fixture
+def detector() -> Detector:
+    torch.manual_seed(0)
+    return Detector()
+
+
+def test_the_trunk_decides_the_stages(detector: Detector) -> None:
+    """The map below the trunk has no width of its own, a head over a pyramid no resolution, and boxes are no map."""
+    stages = reconfig.stages(detector, IMAGE)
+    assert [(stage.reduction, stage.width) for stage in stages] == [(2, 16), (4, 32), (8, 64)]
+    assert stages.head == ("box_head", "boxes")
+    assert "extra" in stages[0].layers
+
+
+def test_a_detector_is_rewritten_whole(detector: Detector) -> None:
+    plan = reconfig.plan(detector, "10-10-5", example_input=IMAGE)
+    result = plan.apply(detector)
+    assert [stage.width for stage in plan.stages] == [(16, 16), (32, 32), (64, 32)]
+    assert result.inner[2].in_channels == 32
+    assert not plan.unscaled()
+    for image in result.eval()(torch.rand(2, 3, 64, 64)):
+        assert image["boxes"].shape == (len(image["scores"]), 4)
+
+
+def test_what_follows_a_selection_by_scores_keeps_its_widths(detector: Detector) -> None:
+    plan = reconfig.plan(detector, "10-10-10", gamma=1.5, example_input=IMAGE)
+    result = plan.apply(detector)
+    assert result.trunk[2].inside[1].out_channels == 96
+    (frozen,) = [item for item in plan.frozen if "inner.0" in item.layers]
+    assert frozen.kind is FrozenKind.CALL
+    assert frozen.reason.startswith("how many entries there are depends on values: torch.where at test_detectors.py:")
+
+
+class Branch(nn.Module):
+    """An autoencoder's branch that runs in training alone and gives back maps of the trunk's width."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.trunk = conv(3, 8), nn.Sequential(OrderedDict(a=block(8, 16), b=block(16, 32, 2)))
+        self.squeeze, self.back, self.head = nn.Conv2d(32, 6, 1), nn.Conv2d(6, 32, 1), nn.Linear(32, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.trunk(self.stem(x))
+        if self.training:
+            x = x + self.back(self.squeeze(x))
+        return self.head(x.mean((2, 3)))
+
+
+def test_an_auxiliary_branch_does_not_hold_the_trunk() -> None:
+    result = reconfig.apply(Branch(), "10-5", example_input=IMAGE)
+    assert (result.trunk.b.shortcut.out_channels, result.back.out_channels) == (16, 16)
