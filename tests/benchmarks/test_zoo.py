@@ -139,7 +139,7 @@ def test_wrong_widths_are_seen(result: nn.Module, problem: str) -> None:
 
 
 def test_what_does_nothing_without_a_word_is_seen_in_a_hybrid_too() -> None:
-    assert "no convolution of the last stage changes, and the plan has no word of it" in judged(Net(), "hybrid")
+    assert "no layer of the last stage changes, and the plan has no word of it" in judged(Net(), "hybrid")
 
 
 @pytest.mark.parametrize(
