@@ -3,7 +3,7 @@
 A part is a number of networks that one seed draws; a line of the file is a part that has ended. What a killed run has
 written is not run again.
 
-    PYTHONPATH=.:tests python tests/many.py --networks 10000 --jobs 2 --out runs/many.jsonl
+    PYTHONPATH=. python tests/many.py --networks 10000 --jobs 2 --out runs/many.jsonl
 """
 
 from __future__ import annotations
@@ -24,10 +24,7 @@ from pathlib import Path
 import torch
 import tyro
 from hypothesis import HealthCheck, Phase, given, seed, settings, strategies as st
-from rich.console import Console
-from rich.progress import track
-from staging.test_random_structures import STRUCTURES, stages_are_those_built
-from test_properties import (
+from properties import (
     SPECS,
     any_rule_works,
     depth_and_budget_work_or_say_why,
@@ -35,6 +32,9 @@ from test_properties import (
     ratios_and_channels_work_or_say_why,
     unchanged,
 )
+from random_structures import STRUCTURES, stages_are_those_built
+from rich.console import Console
+from rich.progress import track
 
 import reconfig
 
