@@ -23,7 +23,8 @@ def test_its_attack_is_ours_and_asks_the_parameters_for_nothing() -> None:
     assert (found != images).float().mean() > 0.5
 
 
-def test_rows_are_medians_over_the_papers_and_over_the_row_above() -> None:
-    rows = summary({"the paper's loop": [1.0, 2.0, 9.0], "images on the device": [4.0], "the harness": [6.0]})
-    assert [row["over_paper"] for row in rows] == [1, 2, 3]
-    assert [row["over_previous"] for row in rows] == [1, 2, 1.5]
+def test_rows_are_medians_of_rates_and_of_ratios_within_a_round() -> None:
+    rows = summary({"the paper's loop": [1.0, 2.0, 9.0], "the harness": [2.0, 2.0, 36.0], "auto": [4.0, 8.0, 36.0]})
+    assert [row["images_per_second"] for row in rows] == [2, 2, 8]
+    assert [row["over_paper"] for row in rows] == [1, 2, 4]
+    assert [row["over_previous"] for row in rows] == [1, 2, 2]
