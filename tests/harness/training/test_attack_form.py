@@ -68,21 +68,21 @@ def test_it_measures_every_form_and_leaves_the_network_alone(tmp_path: Path) -> 
     assert torch.equal(weights(plain), weights(auto))
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
 class Killer(Quiet):
     def step(self, epoch: int, step: int, steps: int, loss: torch.Tensor) -> None:
         if (epoch, step) == (1, 2):
-            raise Killed
+            raise KilledError
 
 
 def test_a_resumed_training_ends_in_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     force(monkeypatch, {"plain": 1.0, "folded-channels-last": 2.0})
     whole = training(tmp_path / "whole", "auto")
     whole.run()
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         training(tmp_path / "parts", "auto", Killer()).run()
     force(monkeypatch, {"plain": 1.0})
     resumed = training(tmp_path / "parts", "auto")
