@@ -54,11 +54,11 @@ def fixed(model: nn.Module) -> Iterator[None]:
 def decide(
     machine: Machine, setting: Setting, model: nn.Module, images: Tensor, folder: Path, say: Callable[[str], object]
 ) -> AttackForm:
-    """The form that the setting names; for auto the one that ``folder`` says was chosen, or else the quickest now.
+    """The form that the machine is asked for; for auto the one that ``folder`` says was chosen, or else the quickest now.
 
     Args:
-        machine: where it runs. Its main process decides for all.
-        setting: names a form.
+        machine: where it runs, and in which form. Its main process decides for all.
+        setting: has the threat.
         model: runs as the training's does; stays as it is.
         images: [N, C, H, W] of the size and number that a process attacks.
         folder: of the training's checkpoints.
@@ -67,8 +67,8 @@ def decide(
     Raises:
         CheckpointError: If the training was begun and what was chosen is lost or damaged.
     """
-    if setting.compute.attack != "auto":
-        return setting.compute.attack
+    if machine.compute.attack != "auto":
+        return machine.compute.attack
     chosen: list[AttackForm] = ["plain"]
     if machine.main:
         chosen = [_read_or_measure(machine, setting, model, images, folder, say)]
