@@ -12,6 +12,7 @@ on all.
 
 from __future__ import annotations
 
+import re
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -35,7 +36,7 @@ from reconfig.harness.building import build
 from reconfig.harness.data.augmentation import as_floats, augment
 from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Attack, Compute, Setting, Threat, Train
-from reconfig.harness.machine import machine
+from reconfig.harness.machine import machine, memory
 from reconfig.harness.machine.computation import tf32
 from reconfig.harness.machine.machine import Machine
 from reconfig.harness.network import short
@@ -85,6 +86,10 @@ class Speed:
 
 class Timed:
     """Stands where a run shows its progress."""
+
+    def say(self, line: str) -> None:
+        """Prints what ``auto`` chose."""
+        print(line)
 
     def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
         """Shows nothing."""
@@ -171,6 +176,8 @@ def from_device(speed: Speed, split: Split, device: torch.device) -> Iterator[tu
 
 def harness(speed: Speed, compute: Compute, split: Split, folder: Path) -> Step:
     """A step of the harness, computing so."""
+    folder = folder / f"form-{compute.attack}"  # auto writes there what it chose
+    folder.mkdir(exist_ok=True)
     computer = start(compute, folder)
     images, order, done = split.to(computer.device), torch.arange(len(split), device=computer.device), -1
     training = Training(computer, Setting(train=speed.train), network(speed), images, images, folder, 1e9, Timed())
@@ -178,7 +185,8 @@ def harness(speed: Speed, compute: Compute, split: Split, folder: Path) -> Step:
     def step() -> None:
         nonlocal done
         done = (done + 1) % training.steps
-        with tf32(compute.precision == "tf32"):  # a machine that was started later may have set the other
+        # A machine that was started later may have set the other; and the paper's loop keeps no freed memory.
+        with tf32(compute.precision == "tf32"), memory.kept():
             training.step(training.batch(order, done), done)
 
     return step
@@ -209,6 +217,11 @@ def ways(speed: Speed, folder: Path) -> dict[str, Step]:
         "the harness": harness(speed, compute, split, folder),
     }
     tricks: dict[str, dict[str, Any]] = {"TF32": {"precision": "tf32"}} if speed.tf32 else {}
+    if not speed.compile:  # which compiles the attack's network too
+        tricks |= {"batch norms folded in the attack": {"attack": "folded"}}
+        tricks |= {"and channels last there": {"attack": "folded-channels-last"}}
+        tricks |= {"and 3x3 convolutions by tiles": {"attack": "tiled"}} if device.type == "cpu" else {}
+        tricks |= {"auto": {"attack": "auto"}}
     tricks |= {"channels last": {"channels_last": True}}
     tricks |= {"bf16 autocast": {"precision": "bf16"}} if speed.bf16 else {}
     tricks |= {"torch.compile": {"compile": True}} if speed.compile else {}
@@ -233,20 +246,39 @@ def measure(speed: Speed, steps: dict[str, Step]) -> dict[str, list[float]]:
 
 
 def _now() -> float:
+    """Seconds on a clock: with one thread the processor's, which other programs do not hasten or delay."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+    elif torch.get_num_threads() == 1:
+        return time.process_time()
     return time.perf_counter()
 
 
+def _clock() -> str:
+    cpu = not torch.cuda.is_available()
+    return "this process's processor time" if cpu and torch.get_num_threads() == 1 else "time"
+
+
 def summary(rates: dict[str, list[float]]) -> list[dict[str, Any]]:
-    """A row for each way: the median rate, over that of the paper's loop, and over that of the way before."""
-    medians = {name: statistics.median(each) for name, each in rates.items()}
-    first, *_ = medians.values()
-    before = [first, *medians.values()]
+    """A row for each way: the median rate, and those of its ratios to the paper's loop and to the way before.
+
+    Ratios are of the same round.
+    """
+    first, *_ = rates.values()
+    before = [first, *rates.values()]
     return [
-        {"way": name, "images_per_second": rate, "over_paper": rate / first, "over_previous": rate / previous}
-        for (name, rate), previous in zip(medians.items(), before, strict=False)
+        {
+            "way": name,
+            "images_per_second": statistics.median(each),
+            "over_paper": _ratio(each, first),
+            "over_previous": _ratio(each, previous),
+        }
+        for (name, each), previous in zip(rates.items(), before, strict=False)
     ]
+
+
+def _ratio(rates: list[float], others: list[float]) -> float:
+    return statistics.median(one / other for one, other in zip(rates, others, strict=True))
 
 
 def main(speed: Speed) -> None:
@@ -265,10 +297,10 @@ def main(speed: Speed) -> None:
             [row["way"], f"{row['images_per_second']:.1f}", f"{row['over_paper']:.2f}", f"{row['over_previous']:.2f}"]
             for row in rows
         ],
-        [f"{title}, {machine_text}"],
+        [f"{title}, {machine_text}", f"Medians over {speed.rounds} rounds of {_clock()}; ratios are of the same round"],
     )
     speed.out.mkdir(parents=True, exist_ok=True)
-    name = f"{short(speed.network).rpartition(':')[2]}-{kind}"
+    name = re.sub(r"\W+", "-", f"{short(speed.network).rpartition(':')[2]}-{kind}")
     files.write_text(speed.out / f"{name}.md", table.markdown())
     fields = asdict(speed) | {"out": str(speed.out)}
     about = {"torch": torch.__version__, "hardware": hardware}

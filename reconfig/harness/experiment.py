@@ -213,6 +213,9 @@ and MART is clipped at 5, that of RST is not."""
 Precision = Literal["fp32", "tf32", "bf16"]
 """In what products are computed: float32, its factors rounded to TF32 on a GPU, or bf16 under autocast."""
 
+AttackForm = Literal["auto", "plain", "folded", "folded-channels-last", "tiled"]
+"""In which form a training's attack runs the network."""
+
 Measured = Literal[
     "fgsm",
     "fgsm-random",
@@ -294,10 +297,23 @@ class Compute:
     capture: bool = False
     """Record the training attack once as a CUDA graph and replay it; needs a GPU. The graph keeps the memory of its
     intermediate results, beside what a training step takes."""
+    attack: Annotated[AttackForm, tyro.conf.arg(aliases=["--compute"])] = "plain"
+    """The form in which the training's attack runs the network. plain is its own forward. folded has convolutions do
+    the work of the batch norms behind them, folded-channels-last in the NHWC layout besides, and tiled computes 3x3
+    convolutions by Winograd's tiles besides (on a CPU). auto times them all at the start of each network, takes the
+    quickest and keeps to it when the run is resumed; the times are printed and stand in attack_form.json. What is
+    measured of trained networks always runs plain."""
     deterministic: bool = False
     """Let torch take only algorithms that give the same bits each time, and warn where it has none. Without it cuDNN
     times its algorithms anew in each process, so that on a GPU a resumed run is the uninterrupted one only up to
     rounding."""
+
+    def __post_init__(self) -> None:
+        if self.compile and self.attack != "plain":
+            raise ValueError(
+                f"compute.attack is {self.attack}, and compute.compile compiles the attack's network as it is;"
+                " leave one of them out"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -316,6 +332,11 @@ class Setting:
 
     def __post_init__(self) -> None:
         at_least("seeds", self.seeds, 1)
+        if self.compute.attack not in ("auto", "plain") and self.train.attack_mode == "train":
+            raise ValueError(
+                f"compute.attack {self.compute.attack} needs the network in eval mode under the training's attack,"
+                " where batch norms are fixed; leave it out, or give --train.attack-mode eval"
+            )
         if self.compute.capture and self.train.attack_mode == "train":
             raise ValueError(
                 "compute.capture records the attack with the network in eval mode: a graph would move batch statistics"

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 import torch
 from torch import nn
 
-from benchmarks.train_speed import frozen_attack, summary
+from benchmarks.train_speed import Speed, frozen_attack, harness, summary
 from reconfig import zoo
 from reconfig.harness.attacks.gradient import perturb
-from reconfig.harness.experiment import Attack, Threat
+from reconfig.harness.data.split import Split
+from reconfig.harness.experiment import Attack, Compute, Threat
+from reconfig.harness.machine.folding import Folded
 
 
 def test_its_attack_is_ours_and_asks_the_parameters_for_nothing() -> None:
@@ -23,7 +28,26 @@ def test_its_attack_is_ours_and_asks_the_parameters_for_nothing() -> None:
     assert (found != images).float().mean() > 0.5
 
 
-def test_rows_are_medians_over_the_papers_and_over_the_row_above() -> None:
-    rows = summary({"the paper's loop": [1.0, 2.0, 9.0], "images on the device": [4.0], "the harness": [6.0]})
-    assert [row["over_paper"] for row in rows] == [1, 2, 3]
-    assert [row["over_previous"] for row in rows] == [1, 2, 1.5]
+def test_rows_are_medians_of_rates_and_of_ratios_within_a_round() -> None:
+    rows = summary({"the paper's loop": [1.0, 2.0, 9.0], "the harness": [2.0, 2.0, 36.0], "auto": [4.0, 8.0, 36.0]})
+    assert [row["images_per_second"] for row in rows] == [2, 2, 8]
+    assert [row["over_paper"] for row in rows] == [1, 2, 4]
+    assert [row["over_previous"] for row in rows] == [1, 2, 2]
+
+
+def test_the_harness_attacks_in_the_form_of_its_row(tmp_path: Path) -> None:
+    speed = Speed(network="zoo:wrn?depth=10&widen=1", batch=2, attack_steps=1, device="cpu")
+    draws = torch.Generator().manual_seed(0)
+    split = Split(torch.randint(256, (4, 3, 32, 32), generator=draws, dtype=torch.uint8), torch.arange(4))
+    seen: list[nn.Module] = []
+
+    def forward(self: Folded, images: torch.Tensor) -> torch.Tensor:
+        seen.append(self)
+        return self.model(images)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Folded, "forward", forward)
+        harness(speed, Compute(device="cpu"), split, tmp_path)()
+        assert not seen
+        harness(speed, Compute(device="cpu", attack="folded"), split, tmp_path)()
+        assert seen

@@ -51,6 +51,10 @@ class TrainingProgress:
         self.bar.stop()
         self.note.clear()
 
+    def say(self, line: str) -> None:
+        """Something was decided before the first step."""
+        self.console.print(f"{self.name}  {line}")
+
     def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
         """A step was made. Looks at ``loss`` only now and then, because that waits for the device."""
         done = epoch + step / steps

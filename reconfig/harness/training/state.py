@@ -11,6 +11,9 @@ from torch import Tensor
 class Watcher(Protocol):
     """Watches a training: shows its progress, for instance."""
 
+    def say(self, line: str) -> None:
+        """Something was decided before the first step."""
+
     def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
         """``step`` of ``steps`` steps of ``epoch`` (from 0) are done, with this mean loss, on the device."""
 

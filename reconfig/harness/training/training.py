@@ -26,10 +26,11 @@ from reconfig.harness.data.crops import Crops, draw
 from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Setting
 from reconfig.harness.files import CheckpointError
-from reconfig.harness.machine import trackers
+from reconfig.harness.machine import memory, trackers
 from reconfig.harness.machine.machine import Machine
 from reconfig.harness.measuring.predictions import SELECTION, accuracy
 from reconfig.harness.randomness import derived_seed, generator
+from reconfig.harness.training.attack_form import decide, fixed, in_form
 from reconfig.harness.training.averaging import average
 from reconfig.harness.training.checks import TrainError, check_images
 from reconfig.harness.training.methods import METHODS
@@ -93,6 +94,7 @@ class Training:
         self.network: nn.Module
         self.optimizer: AcceleratedOptimizer
         self.network, self.optimizer = machine.accelerator.prepare(self.running, optimizer)
+        self.attacked = self._attacked()
         self.attack = machine.as_graph(self._attack)
         if (folder / "last.pt").exists():
             self._restore()
@@ -102,9 +104,21 @@ class Training:
     def run(self, until: int | None = None) -> State:
         """Train to the end, or to that of epoch ``until`` (from 1); the state there."""
         epochs = self.experiment.train.epochs
-        while self.state.epoch < (epochs if until is None else min(until, epochs)):
-            self._epoch()
+        with memory.kept():
+            while self.state.epoch < (epochs if until is None else min(until, epochs)):
+                self._epoch()
         return self.state
+
+    def _attacked(self) -> nn.Module:
+        """The network as attacks run it."""
+        if self.experiment.train.attack_mode == "train":
+            return self.running
+        machine, count = self.machine, self.experiment.train.batch
+        shape = (len(machine.share(torch.arange(count))), *self.images[torch.arange(1)].images.shape[1:])
+        images = torch.zeros(shape, device=machine.device).contiguous(memory_format=machine.layout)
+        with memory.kept():
+            form = decide(machine, self.experiment, self.running, images, self.folder, self.watcher.say)
+        return in_form(form, self.running, images[:2])
 
     def _epoch(self) -> None:
         state, train, seed = self.state, self.experiment.train, self.experiment.seed
@@ -199,9 +213,11 @@ class Training:
 
     def _attack(self, images: Tensor, labels: Tensor, start: Tensor | None = None) -> Tensor:
         """Adversarial images for the network as it is."""
-        threat, train, climbed = self.experiment.threat, self.experiment.train, self.method.climbs(self.running, images)
-        training = train.attack_mode == "train"
-        return perturb(self.running, images, labels, threat, train.attack, start, climbed, training)
+        threat, train = self.experiment.threat, self.experiment.train
+        with fixed(self.attacked):
+            climbed = self.method.climbs(self.attacked, images)
+            training = train.attack_mode == "train"
+            return perturb(self.attacked, images, labels, threat, train.attack, start, climbed, training)
 
     @contextmanager
     def _worst_weights(self, loss_of: LossOf) -> Iterator[None]:

@@ -29,6 +29,9 @@ STEPS = 4
 class Quiet:
     """Watches and says nothing."""
 
+    def say(self, line: str) -> None:
+        pass
+
     def step(self, epoch: int, step: int, steps: int, loss: Tensor) -> None:
         pass
 

@@ -54,6 +54,9 @@ def test_tensorboard_gets_every_epoch(tmp_path: Path) -> None:
     computer.accelerator.init_trackers("vgg11")
 
     class Silent:
+        def say(self, *_: object) -> None:
+            pass
+
         def step(self, *_: object) -> None:
             pass
 

@@ -1,0 +1,131 @@
+"""The form of a training's attack: chosen once, the same after a kill, and no other training for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.small_training import EXPERIMENT, Quiet, small_network, small_training
+
+from reconfig.harness import files
+from reconfig.harness.experiment import AttackForm, Compute, Setting, Train
+from reconfig.harness.files import CheckpointError
+from reconfig.harness.machine.folding import Folded
+from reconfig.harness.training import attack_form
+from reconfig.harness.training.attack_form import NAME
+from reconfig.harness.training.training import Training
+
+
+class Listener(Quiet):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
+
+
+def training(folder: Path, form: AttackForm, watcher: Quiet | None = None, epochs: int = 2) -> Training:
+    folder.mkdir(exist_ok=True)
+    compute = Compute("cpu", attack=form)
+    experiment = replace(EXPERIMENT, compute=compute, train=replace(EXPERIMENT.train, epochs=epochs))
+    return small_training(folder, experiment, small_network(), compute=compute, watcher=watcher)
+
+
+def weights(trained: Training) -> torch.Tensor:
+    return torch.cat([value.flatten().float() for value in trained.model.state_dict().values()])
+
+
+def force(monkeypatch: pytest.MonkeyPatch, ratios: dict[AttackForm, float]) -> None:
+    monkeypatch.setattr(attack_form, "measure", lambda *_: ratios)
+
+
+def test_the_quickest_is_taken_said_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    force(monkeypatch, {"plain": 1.0, "folded": 1.25, "tiled": 0.5})
+    listener = Listener()
+    first = training(tmp_path / "run", "auto", listener)
+    assert isinstance(first.attacked, Folded)
+    assert listener.said == ["attack form: folded (times as fast as plain: plain 1.00, folded 1.25, tiled 0.50)"]
+    held = files.read_json(tmp_path / "run" / NAME)
+    assert held == {
+        "chosen": "folded",
+        "times_as_fast_as_plain": {"plain": 1, "folded": 1.25, "tiled": 0.5},
+        "images": 8,
+    }
+    force(monkeypatch, {"plain": 1.0, "folded": 0.5})
+    assert isinstance(training(tmp_path / "run", "auto").attacked, Folded)
+    assert training(tmp_path / "other", "auto").attacked is not first.attacked
+    assert not isinstance(training(tmp_path / "other", "auto").attacked, Folded)
+
+
+def test_it_measures_every_form_and_leaves_the_network_alone(tmp_path: Path) -> None:
+    plain, auto = training(tmp_path / "plain", "plain"), training(tmp_path / "auto", "auto")
+    ratios = files.read_json(tmp_path / "auto" / NAME)["times_as_fast_as_plain"]
+    assert list(ratios) == ["plain", "folded", "folded-channels-last", "tiled"]
+    assert ratios["plain"] == 1
+    assert all(ratio > 0 for ratio in ratios.values())
+    assert torch.equal(weights(plain), weights(auto))
+
+
+class KilledError(Exception):
+    pass
+
+
+class Killer(Quiet):
+    def step(self, epoch: int, step: int, steps: int, loss: torch.Tensor) -> None:
+        if (epoch, step) == (1, 2):
+            raise KilledError
+
+
+def test_a_resumed_training_ends_in_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    force(monkeypatch, {"plain": 1.0, "folded-channels-last": 2.0})
+    whole = training(tmp_path / "whole", "auto")
+    whole.run()
+    with pytest.raises(KilledError):
+        training(tmp_path / "parts", "auto", Killer()).run()
+    force(monkeypatch, {"plain": 1.0})
+    resumed = training(tmp_path / "parts", "auto")
+    assert (resumed.state.epoch, resumed.state.step) == (1, 1)
+    resumed.run()
+    assert torch.equal(weights(whole), weights(resumed))
+
+
+@pytest.mark.parametrize("form", ["folded", "folded-channels-last", "tiled"])
+@pytest.mark.parametrize("method", ["sat", "trades"])
+def test_a_form_changes_the_training_by_rounding_alone(tmp_path: Path, form: AttackForm, method: str) -> None:
+    adversarial = []
+    for each in ("plain", form):
+        folder = tmp_path / each
+        folder.mkdir()
+        compute = Compute("cpu", attack=each)
+        experiment = replace(EXPERIMENT, compute=compute, train=replace(EXPERIMENT.train, method=method))
+        made = small_training(folder, experiment, compute=compute)
+        made.network.train()
+        torch.nn.init.uniform_(made.model[1].running_mean, -0.2, 0.2, generator=torch.Generator().manual_seed(0))
+        draws = torch.Generator().manual_seed(0)
+        images = torch.rand(8, 3, 8, 8, generator=draws)
+        start = 0.01 * torch.randn(8, 3, 8, 8, generator=draws)
+        adversarial.append(made.attack(images, torch.arange(8) % 3, start))
+        assert all(module.training for module in made.model.modules())
+    plain, other = adversarial
+    assert (plain - images).abs().max() > 0.02
+    assert ((plain - other).abs() > 1e-6).float().mean() < 0.01
+
+
+def test_a_lost_or_damaged_choice_is_no_new_one(tmp_path: Path) -> None:
+    training(tmp_path / "run", "auto", epochs=1).run()
+    path = tmp_path / "run" / NAME
+    files.write_json(path, {"chosen": "quick"})
+    with pytest.raises(CheckpointError, match=r"names no form of an attack: 'quick'. Put back a copy, or give another"):
+        training(tmp_path / "run", "auto")
+    path.unlink()
+    with pytest.raises(CheckpointError, match=r"which says how the attack was computed, is missing. Put back a copy"):
+        training(tmp_path / "run", "auto")
+
+
+def test_forms_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"compute.attack is folded, and compute.compile compiles"):
+        Compute(attack="folded", compile=True)
+    with pytest.raises(ValueError, match=r"compute.attack tiled needs the network in eval mode"):
+        Setting(train=Train(attack_mode="train"), compute=Compute(attack="tiled"))
