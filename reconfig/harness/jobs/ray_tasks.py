@@ -16,9 +16,9 @@ import reconfig
 from reconfig.harness import files
 from reconfig.harness.data.dataset import Dataset, load_dataset
 from reconfig.harness.experiment import Compute
+from reconfig.harness.jobs.footprint import needed
 from reconfig.harness.jobs.forecast import forecast
 from reconfig.harness.jobs.job import Job, complete
-from reconfig.harness.jobs.memory import needed
 from reconfig.harness.machine import machine
 from reconfig.harness.options import SweepOptions
 

@@ -13,8 +13,8 @@ from reconfig.harness import files, records
 from reconfig.harness.data.dataset import Dataset, load_dataset
 from reconfig.harness.data.division import divide
 from reconfig.harness.experiment import Experiment
+from reconfig.harness.jobs.footprint import needed
 from reconfig.harness.jobs.job import complete, make_jobs
-from reconfig.harness.jobs.memory import needed
 from reconfig.harness.jobs.network import plan_network
 from reconfig.harness.machine import machine, trackers
 from reconfig.harness.options import SAVE_EVERY

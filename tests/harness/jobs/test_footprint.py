@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from reconfig.harness.experiment import Evaluate, Setting, Train
-from reconfig.harness.jobs.memory import kept, needed
+from reconfig.harness.jobs.footprint import kept, needed
 from reconfig.harness.network import Network
 
 SETTING = Setting(train=Train(batch=16), evaluate=Evaluate(batch=10))
