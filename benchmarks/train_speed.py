@@ -7,6 +7,7 @@ trick is added after another. All ways are timed in turns in one process, so tha
 on all.
 
     python benchmarks/train_speed.py --batch 32
+    python benchmarks/train_speed.py --network 'zoo:wrn?depth=16&widen=4' --only 'the harness' auto
     python benchmarks/train_speed.py --network zoo:wrn34_10 --rounds 20 --warmup 3 --bf16 --compile --capture
 """
 
@@ -75,8 +76,10 @@ class Speed:
     """Add torch.compile."""
     capture: bool = False
     """Add the attack as a CUDA graph; needs a GPU."""
+    only: tuple[str, ...] = ()
+    """The ways to time beside the paper's loop, as the table names them; all where left out."""
     out: Path = Path("benchmarks/results/train_speed")
-    """Folder of the results, FACTORY-DEVICE.json and the same as .md."""
+    """Folder of the results, FACTORY-BATCH-DEVICE.json and the same as .md."""
 
     @property
     def train(self) -> Train:
@@ -211,12 +214,11 @@ def ways(speed: Speed, folder: Path) -> dict[str, Step]:
     split = Split(images, torch.randint(CLASSES, (len(images),), generator=draws))
     compute = Compute(device=speed.device)
     device = start(compute, folder).device
-    steps: dict[str, Step] = {
-        "the paper's loop": papers(speed, device, from_loader(speed, split)),
-        "images on the device": papers(speed, device, from_device(speed, split, device)),
-        "the harness": harness(speed, compute, split, folder),
-    }
-    tricks: dict[str, dict[str, Any]] = {"TF32": {"precision": "tf32"}} if speed.tf32 else {}
+    steps: dict[str, Step] = {"the paper's loop": papers(speed, device, from_loader(speed, split))}
+    if wanted("images on the device", speed):
+        steps["images on the device"] = papers(speed, device, from_device(speed, split, device))
+    tricks: dict[str, dict[str, Any]] = {"the harness": {}}
+    tricks |= {"TF32": {"precision": "tf32"}} if speed.tf32 else {}
     if not speed.compile:  # which compiles the attack's network too
         tricks |= {"batch norms folded in the attack": {"attack": "folded"}}
         tricks |= {"and channels last there": {"attack": "folded-channels-last"}}
@@ -226,10 +228,19 @@ def ways(speed: Speed, folder: Path) -> dict[str, Step]:
     tricks |= {"bf16 autocast": {"precision": "bf16"}} if speed.bf16 else {}
     tricks |= {"torch.compile": {"compile": True}} if speed.compile else {}
     tricks |= {"attack as a CUDA graph": {"capture": True}} if speed.capture else {}
+    known = ("images on the device", *tricks)
+    if unknown := set(speed.only) - {*known}:
+        raise ValueError(f"there is no way called {', '.join(sorted(unknown))} here; they are {', '.join(known)}")
     for name, trick in tricks.items():
         compute = replace(compute, **trick)
-        steps[name] = harness(speed, compute, split, folder)
+        if wanted(name, speed):
+            steps[name] = harness(speed, compute, split, folder)
     return steps
+
+
+def wanted(way: str, speed: Speed) -> bool:
+    """Whether a way is to be timed."""
+    return not speed.only or way in speed.only
 
 
 def measure(speed: Speed, steps: dict[str, Step]) -> dict[str, list[float]]:
@@ -300,7 +311,7 @@ def main(speed: Speed) -> None:
         [f"{title}, {machine_text}", f"Medians over {speed.rounds} rounds of {_clock()}; ratios are of the same round"],
     )
     speed.out.mkdir(parents=True, exist_ok=True)
-    name = re.sub(r"\W+", "-", f"{short(speed.network).rpartition(':')[2]}-{kind}")
+    name = re.sub(r"\W+", "-", f"{short(speed.network).rpartition(':')[2]}-{speed.batch}-{kind}")
     files.write_text(speed.out / f"{name}.md", table.markdown())
     fields = asdict(speed) | {"out": str(speed.out)}
     about = {"torch": torch.__version__, "hardware": hardware}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.train_speed import Speed, frozen_attack, harness, summary
+from benchmarks.train_speed import Speed, frozen_attack, harness, summary, ways
 from reconfig import zoo
 from reconfig.harness.attacks.gradient import perturb
 from reconfig.harness.data.split import Split
@@ -51,3 +51,14 @@ def test_the_harness_attacks_in_the_form_of_its_row(tmp_path: Path) -> None:
         assert not seen
         harness(speed, Compute(device="cpu", attack="folded"), split, tmp_path)()
         assert seen
+
+
+def test_a_way_that_is_not_there_is_named(tmp_path: Path) -> None:
+    speed = Speed(network="zoo:wrn?depth=10&widen=1", batch=2, device="cpu", only=("auto", "quick"))
+    with pytest.raises(ValueError, match=r"no way called quick here; they are images on the device, the harness,"):
+        ways(speed, tmp_path)
+
+
+def test_ways_that_are_not_asked_for_are_left_out(tmp_path: Path) -> None:
+    speed = Speed(network="zoo:wrn?depth=10&widen=1", batch=2, device="cpu", only=("the harness",))
+    assert list(ways(speed, tmp_path)) == ["the paper's loop", "the harness"]

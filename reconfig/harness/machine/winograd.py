@@ -2,7 +2,7 @@
 
 A tile of 6x6 inputs gives 4x4 outputs by 36 products where the definition takes 144, so that the whole is 36 products
 of matrices between two linear maps. It is exact in exact arithmetic; float32 leaves about 1e-5 of the largest output
-(the definition 4e-7, bf16 4e-3). cuDNN takes the same form on GPUs by itself, what torch uses on a CPU does not.
+(the definition 4e-7). cuDNN takes the same form on GPUs by itself, what torch uses on a CPU does not.
 """
 
 from __future__ import annotations

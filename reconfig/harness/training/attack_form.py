@@ -54,7 +54,7 @@ def fixed(model: nn.Module) -> Iterator[None]:
 def decide(
     machine: Machine, setting: Setting, model: nn.Module, images: Tensor, folder: Path, say: Callable[[str], object]
 ) -> AttackForm:
-    """The form that the machine is asked for; for auto the one that ``folder`` says was chosen, or the quickest now.
+    """The form that the machine is asked for; for auto the one that ``folder`` holds, or else the quickest now.
 
     Args:
         machine: where it runs, and in which form. Its main process decides for all.
