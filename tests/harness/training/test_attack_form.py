@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.small_training import EXPERIMENT, Quiet, small_network, small_training
+from torch import nn
 
 from reconfig.harness import files
-from reconfig.harness.experiment import AttackForm, Compute, Setting, Train
+from reconfig.harness.attacks.gradient import perturb
+from reconfig.harness.data.dataset import load_dataset
+from reconfig.harness.experiment import Attack, AttackForm, Compute, Data, Setting, Threat, Train
 from reconfig.harness.files import CheckpointError
 from reconfig.harness.machine.folding import Folded
 from reconfig.harness.training import attack_form
-from reconfig.harness.training.attack_form import NAME
+from reconfig.harness.training.attack_form import NAME, fixed, in_form
 from reconfig.harness.training.training import Training
 
 
@@ -129,3 +132,42 @@ def test_forms_that_cannot_be_are_refused() -> None:
         Compute(attack="folded", compile=True)
     with pytest.raises(ValueError, match=r"compute.attack tiled needs the network in eval mode"):
         Setting(train=Train(attack_mode="train"), compute=Compute(attack="tiled"))
+
+
+@pytest.mark.slow
+def test_every_form_gives_the_same_verdicts_on_a_trained_network() -> None:
+    torch.manual_seed(0)
+    digits = load_dataset(Data("digits"))
+    layers = [
+        nn.Sequential(nn.Conv2d(into, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU())
+        for into, out, stride in ((digits.shape[0], 64, 1), (64, 128, 2), (128, 128, 1), (128, 128, 1))
+    ]
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, digits.classes))
+    threat = Threat()
+    images, labels = digits.train.images[:, :, ::2, ::2].float() / 255, digits.train.labels
+    optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9)
+    for _ in range(4):
+        for chosen in torch.randperm(len(labels)).split(64):
+            attacked = perturb(model.eval(), images[chosen], labels[chosen], threat, Attack(steps=2))
+            loss = nn.functional.cross_entropy(model.train()(attacked), labels[chosen])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    model.eval()
+    images, labels = digits.test.images[:, :, ::2, ::2].float() / 255, digits.test.labels
+
+    @torch.no_grad()
+    def right(network: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+        return network(pixels).argmax(1) == labels
+
+    clean, robust = {}, {}
+    for form in ("plain", "folded", "folded-channels-last", "tiled"):
+        network = in_form(form, model, images[:2])
+        with fixed(network):
+            torch.manual_seed(1)
+            attacked = perturb(network, images, labels, threat, Attack(steps=20))
+            clean[form], robust[form] = right(network, images), right(model, attacked)
+    assert 0.5 < robust["plain"].float().mean() < clean["plain"].float().mean() < 1
+    for form, verdicts in robust.items():
+        assert torch.equal(clean[form], clean["plain"]), form
+        assert (verdicts == robust["plain"]).float().mean() >= 0.999, form
