@@ -15,7 +15,7 @@ from reconfig.planning.reading import Reading
 TIED = reconfig.FrozenKind.TIED
 _TOLERANCE = 0.02  # of a width, for divisors and for widths that are sums of rounded pieces
 _HALF_CHANGED = 0.5
-_MOST_EXEMPT = 0.25
+_MOST_EXEMPT = 0.5
 """Of a convolutional network's weights. See ``judge_exemptions``."""
 
 
@@ -76,7 +76,7 @@ def judge_exemptions(row: Row, before: Sight, full: reconfig.Plan) -> None:
     """How many convolutions ``full``, which asks every stage to change, excuses: counted, and not too many.
 
     What a plan lists is not held to the rule, so a plan that lists everything would pass. In a convolutional network at
-    most a quarter of the weights may be excused: a plan that leaves more out has left out what amounts to a stage.
+    least half of the weights have to be held to it.
     """
     held = {path: seen for path, seen in before.convolutions.items() if not seen.depthwise}
     excused = excuses(full)

@@ -46,7 +46,14 @@ def with_depth(
         raise VerifyError(f"with the depth of rule {rule} the model does not run: {first.error}") from first.error
     grouping = original.structure.grouping
     keep = None if grouping is None else grouping.kept
-    return read_probe(Probe(skeleton, original.inputs, first), stages, keep), edits, numbers
+    start = Probe(skeleton, original.inputs, first)
+    reading = read_probe(start, stages, keep)
+    if len(reading.placement.stages) != len(found):
+        # What is left of a stage may not tell it from its neighbour: it is as it was in the original.
+        stage_of = {layer: stage.index for stage in found for layer in stage.layers}
+        layers = [(name, origin(name, edits)) for name, _ in skeleton.named_modules() if name]
+        reading = read_probe(start, {name: stage_of[own] for name, own in layers if own in stage_of}, keep)
+    return reading, edits, numbers
 
 
 def _fit_concats(

@@ -66,8 +66,8 @@ def place_widths(
         )
     stem = named_stem(view)
     blocks = [block for block in find_blocks(model, view) if block.start >= stem]
-    levels = given_levels(model, view, by_hand) if by_hand else found_levels(view, blocks, stem)
-    return _placement(structure, view, blocks, levels)
+    found = given_levels(model, view, by_hand) if by_hand else found_levels(view, blocks, stem)
+    return _placement(structure, view, blocks, found, found if by_hand else _with_own_widths(structure, found))
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class _Output:
     reduction: float
 
 
-def _placement(structure: Structure, view: View, blocks: Sequence[Block], levels: Levels) -> Placement:
-    found, levels = levels, _with_own_widths(structure, levels)
+def _placement(structure: Structure, view: View, blocks: Sequence[Block], found: Levels, levels: Levels) -> Placement:
+    """The placement by ``levels``; layers that were ``found`` at others do not tell what a stage gives."""
     moved = {layer for layer, level in levels.items() if level != found[layer]}
     order = _in_order(levels)
     if not order:

@@ -90,10 +90,10 @@ def test_the_code_of_a_network_is_its_file_and_what_it_imports_there(
     if package:  # the same as a package, by its module's name
         own.parent.joinpath("__init__.py").write_text("")
         own.write_text(own.read_text().replace("from layers", "from .layers"))
-        own.parent.rename(own.parents[1] / "nets")
-        own = own.parents[1] / "nets" / own.name
+        own.parent.rename(own.parents[1] / "packaged")
+        own = own.parents[1] / "packaged" / own.name
         monkeypatch.chdir(own.parents[1])
-        model = "nets.own_net:Net"
+        model = "packaged.own_net:Net"
         assert code_of(model) == code_of(f"{own}:Net")
     before = code_of(model)
     assert before is not None

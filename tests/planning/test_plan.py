@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from graphs import check
+from graphs import SIDE, Network, Spec, check
 from torch import Tensor, nn
 
 import reconfig
@@ -399,3 +399,13 @@ def test_a_plan_does_not_depend_on_the_hash_seed() -> None:
         for seed in "023"
     }
     assert len(plans) == 1
+
+
+def test_a_stage_that_is_left_without_a_width_of_its_own_is_a_stage_still() -> None:
+    """The one block that stays of the last stage pads the channels that come in, so that it has their width."""
+    pieces = (("Inception", "Separable"), ("ZeroPadded", "Dense"), ("ZeroPadded", "GroupedBottleneck"))
+    stages = tuple((width, kinds) for width, kinds in zip((16, 8, 8), pieces, strict=True))
+    model = Network(Spec(stem=8, stages=stages, pooled=False, head="LiteralHead"))
+    plan, _ = check(model, torch.randn(2, 3, SIDE, SIDE), "d1-1-1 10-10-4")
+    assert [stage.blocks for stage in plan.stages] == [(2, 1)] * 3
+    assert "stage 3 keeps 8 of its 8 channels" in plan.unscaled()[0]
