@@ -33,7 +33,7 @@ def judge_budgets(row: Row, model: nn.Module, images: Tensor) -> None:
     row.flops_miss = plan.flops / plan.flops_before - 1
     try:
         row.flops_miss = fvcore_flops(plan.apply(model), images) / fvcore_flops(model, images) - 1
-    except (RuntimeError, KeyError, AssertionError):  # fvcore cannot trace some hybrids: judge_counts says so
+    except (RuntimeError, KeyError, AssertionError, TypeError):  # fvcore cannot trace some: judge_counts says so
         return
 
 
