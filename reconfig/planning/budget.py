@@ -55,20 +55,30 @@ def meet(count: Count, scaling: Scaling, target: Target) -> tuple[float, Sizes]:
     """Gamma and the widths around it that count closest to the budget.
 
     Where divisors (groups, heads) leave only coarse steps, gammas next to the solved one are tried too: there other
-    multiples are next to the exact widths.
+    multiples are next to the exact widths. At last the coarse widths stay, and gamma is solved for the
+    others, which may then differ from such as they were equal to.
 
     Raises:
         BudgetError: where no gamma meets it.
     """
+
+    def miss(pair: tuple[float, Sizes]) -> int:
+        return abs(count(pair[1]) - target.number)
+
     solved = solve_gamma(count, scaling, target)
     found = solved, closest(count, scaling, solved, target)
     for step in range(1, _NEIGHBOURS + 1):
-        if abs(count(found[1]) - target.number) <= target.number * _SMALL_MISS:
-            break
+        if miss(found) <= target.number * _SMALL_MISS:
+            return found
         nearby = [solved * (1 + sign * step * _NEIGHBOURHOOD / _NEIGHBOURS) for sign in (-1, 1)]
         tried = [found, *((gamma, closest(count, scaling, gamma, target)) for gamma in nearby)]
-        found = min(tried, key=lambda pair: abs(count(pair[1]) - target.number))
-    return found
+        found = min(tried, key=miss)
+    between = scaling.fine(found[1])
+    try:
+        gamma = solve_gamma(count, between, target)
+    except BudgetError:  # they are too few
+        return found
+    return min(found, (gamma, closest(count, between, gamma, target)), key=miss)
 
 
 def closest(count: Count, scaling: Scaling, gamma: float, target: Target) -> Sizes:

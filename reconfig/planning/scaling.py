@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from math import gcd, lcm
 
 from reconfig.errors import RuleError
 from reconfig.planning.reading import Reading
 from reconfig.rule import Rule, scaled
 from reconfig.widths.reasons import Reason
+from reconfig.widths.structure import Sizes
 
 _NEAR = 0.1  # of the exact width: how far a preferred multiple may be from it
 
@@ -92,6 +94,7 @@ class Scaling:
         channels = reading.structure.channels_per_width()
         members: dict[tuple[int, float, int, int], list[int]] = {}
         self._own = reading.structure.own_sizes()
+        self._any_size = {width for width in self._own if rule.multiple == widths.divisors[width] == 1}
         for width, size in self._own.items():
             if width in stage_of and width not in kept:
                 key = stage_of[width], ratios(width), size, channels.get(width, 1)
@@ -106,6 +109,20 @@ class Scaling:
     def __call__(self, gamma: float) -> dict[int, int]:
         """The size of every free width at this gamma."""
         return self.sizes([group.scaled(gamma) for group in self.groups])
+
+    def fine(self, sizes: Sizes) -> Scaling:
+        """The same of the widths that may have any size, with all others held at ``sizes``.
+
+        Where equal widths have a common divisor for the sake of some, the others are free of it here.
+        """
+        result = copy(self)
+        result._own = dict(sizes)
+        result.groups = tuple(
+            replace(group, widths=free, divisor=1, preferred=1)
+            for group in self.groups
+            if (free := tuple(width for width in group.widths if width in self._any_size))
+        )
+        return result
 
     def sizes(self, chosen: Sequence[int]) -> dict[int, int]:
         """The size of every free width, with one given for each group."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from structures import GroupedBlock, Net
 from torch import nn
 
 import reconfig
@@ -49,6 +50,17 @@ def test_coarse_divisors_are_met_as_near_as_multiples_allow(budget: str, miss: f
     rounded = by_gamma.params if budget == "params" else by_gamma.flops
     assert abs(after - before) <= abs(rounded - before)
     assert abs(after / before - 1) < miss
+
+
+def test_widths_without_a_divisor_make_up_for_those_that_have_one() -> None:
+    trunk = nn.Sequential(GroupedBlock(64, 64, 16), GroupedBlock(64, 128, 16, 2))
+    model = Net(trunk, 64, 128)
+    plan = reconfig.plan(model, "10-4", budget="params", example_input=IMAGE)
+    inner, outer = (plan.after[f"trunk.1.{name}.weight"][0] for name in ("grouped", "expand"))
+    assert inner % 16 == 0 != outer % 16
+    assert abs(plan.params / plan.params_before - 1) < 2e-3
+    plan = reconfig.plan(model, "10-4 multiple=16", budget="params", example_input=IMAGE)
+    assert all(plan.after[f"trunk.1.{name}.weight"][0] % 16 == 0 for name in ("grouped", "expand"))
 
 
 def test_many_widths_meet_a_budget_to_a_hundredth_of_a_percent() -> None:
