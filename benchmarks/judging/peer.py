@@ -25,10 +25,11 @@ def judge_peer(entry: Entry, row: Row) -> None:
     model = build(entry)
     images = entry.examples(1)
     before, parameters = look(model, images), sum(parameter.numel() for parameter in model.parameters())
+    made = list(before.channels)  # some modules have a list under these names, which no set could look up
     ignored = [
         module
         for module in model.modules()
-        if not before.channels.isdisjoint({getattr(module, "out_features", 0), getattr(module, "out_channels", 0)})
+        if any(getattr(module, name, 0) in made for name in ("out_features", "out_channels"))
     ]
 
     def prune() -> None:
