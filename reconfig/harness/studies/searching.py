@@ -27,7 +27,7 @@ from reconfig.harness.data.dataset import Dataset, load_dataset
 from reconfig.harness.data.division import divide
 from reconfig.harness.experiment import Setting
 from reconfig.harness.jobs import cluster, ray_tasks, short_training
-from reconfig.harness.jobs.job import make_jobs
+from reconfig.harness.jobs.job import jobs_by_seed
 from reconfig.harness.jobs.network import plan_network
 from reconfig.harness.jobs.outcome import read_outcome
 from reconfig.harness.jobs.short_training import ShortTraining, Trial
@@ -303,7 +303,7 @@ def _report(
 
 def _finals(ground: _Ground, out: Path, chosen: Sequence[Chosen]) -> list[Final]:
     comparison = _comparison(ground, chosen)
-    jobs = make_jobs({each.folder: each.network for each in comparison.configurations()}, comparison, out)
+    jobs = jobs_by_seed({each.folder: each.network for each in comparison.configurations()}, comparison, out)
     return [
         Final(
             each,

@@ -85,7 +85,7 @@ def test_killed_at_three_moments_and_resumed(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(NET)
     out = tmp_path / "out"
     command = [sys.executable, str(ROOT / "benchmarks" / "search.py"), f"{tmp_path / 'net.py'}:Net", *FLAGS]
-    moments = {"the search": ("search", 3), "random search": ("random", 1), "the training in full": ("full", 1)}
+    moments = {"the search": ("search", 3), "random search": ("random", 1), "the training in full": ("full/seed-0", 1)}
     before: dict[str, list[dict[str, float]]] = {}
     for room, count in moments.values():
         resume = ["--resume"] if out.exists() else []
