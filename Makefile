@@ -28,7 +28,7 @@ test: lint
 
 # Everything, slow tests too, beside the oracles that are too large or too old for every day.
 test-all: lint
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all,oracles,clients]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all,oracles,clients,beyond]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'robustbench>=1.1'
 	$(BIN)/python -m pytest -n auto --maxprocesses 8
 

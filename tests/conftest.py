@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MAY_BE_MISSING = {
     *("wandb", "mlflow", "trackio"),
     *("transformers", "segmentation_models_pytorch", "lightning", "pytorch_lightning", "mmengine", "ultralytics"),
+    *("diffusers", "monai", "spandrel", "torchaudio"),
 }
 """What ``make test-all`` alone installs; all else that a test imports is there after ``make test``'s own install."""
 
