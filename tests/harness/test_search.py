@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from reconfig.harness.experiment import Evaluate, Train
-from reconfig.harness.jobs.trial_time import Times
+from reconfig.harness.jobs.forecast import Times
 from reconfig.harness.search import Search
 from reconfig.harness.studies.search_budget import MARGIN, OVERHEAD, SearchError, plan_budget
 

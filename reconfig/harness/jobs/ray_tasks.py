@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -15,11 +16,13 @@ from rich.console import Console
 import reconfig
 from reconfig.harness import files
 from reconfig.harness.data.dataset import Dataset, load_dataset
-from reconfig.harness.experiment import Compute
+from reconfig.harness.experiment import Compute, Setting
 from reconfig.harness.jobs.footprint import needed
-from reconfig.harness.jobs.forecast import forecast
+from reconfig.harness.jobs.forecast import Times, forecast, times
 from reconfig.harness.jobs.job import Job, complete
 from reconfig.harness.machine import machine
+from reconfig.harness.network import Network
+from reconfig.harness.normalised import Moments
 from reconfig.harness.options import SweepOptions
 
 _STORE = 100 * 2**20
@@ -128,6 +131,13 @@ def seconds(job: Job, threads: int) -> float:
     """What one job takes, timed in a process of its own: see ``forecast``."""
     torch.set_num_threads(threads)
     return forecast(job, _images(job), machine.start(job.setting.compute, "none", job.folder))
+
+
+def times_of(network: Network, setting: Setting, moments: Moments | None, folder: Path, threads: int) -> Times:
+    """What training and measuring a network take, in a process of its own; accelerate may write into ``folder``."""
+    torch.set_num_threads(threads)
+    computer = machine.start(setting.compute, "none", folder)
+    return times(network, setting, load_dataset(setting.data), moments, computer)
 
 
 def work(job: Job, save_every: float, threads: int) -> str | None:

@@ -20,7 +20,7 @@ from filelock import FileLock
 from rich.console import Console
 
 import reconfig
-from reconfig.harness import files
+from reconfig.harness import checkpoints, files
 from reconfig.harness.data.dataset import Dataset, load_dataset
 from reconfig.harness.data.division import divide
 from reconfig.harness.experiment import Data, Setting
@@ -111,10 +111,11 @@ class ShortTraining:
         network = at_cost(self.network, rule, self.cost)
         computer = machine.start(setting.compute, "none", folder)
         computer.begin_network()
-        plan = plan_network(network, dataset)
+        moments = checkpoints.read_moments(folder)
+        plan = plan_network(network, dataset, moments)
         files.write_text(folder / "plan.json", plan.to_json())
         images = divide(dataset, setting).to(computer.device)
-        model = build_network(network, plan, dataset.classes, setting.seed)
+        model = build_network(network, plan, dataset.classes, setting.seed, moments)
         with TrainingProgress(Console(quiet=True), rule, setting, Note(folder)) as progress:
             training = Training(
                 computer,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import reconfig
-from reconfig.harness.data.dataset import Dataset
-from reconfig.harness.jobs.network import plan_network
 from reconfig.harness.jobs.trials import Parameters
 from reconfig.harness.network import Budget, Network
 
@@ -18,6 +16,10 @@ DEEPEST = 2
 """How many times its own number of blocks a stage may have."""
 ALIKE = {"10-10-10": "10-10-10", "10-10-4": "10-10-4"}
 """What every search tries beside the rules that have a name: the network as it is, and the paper's rule."""
+
+
+Planner = Callable[[Network], reconfig.Plan]
+"""Plans a network for the images that are trained on."""
 
 
 class SpaceError(reconfig.ReconfigError):
@@ -73,32 +75,32 @@ class Space:
         return all(new <= DEEPEST * own for new, own in zip(blocks, self.blocks, strict=True))
 
 
-def space_of(network: Network, dataset: Dataset) -> Space:
-    """The rules of ``network`` for the images of ``dataset``.
+def space_of(network: Network, planned: Planner) -> Space:
+    """The rules of ``network``.
 
     Raises:
         SpaceError: If it has one stage only.
         ReconfigError: One of its subclasses, if the network cannot be planned.
     """
-    plan = plan_network(network, dataset)
+    plan = planned(network)
     if len(plan.stages) < 2:
         raise SpaceError(
             f"{network.name} has one stage, whose width the held cost decides: there is nothing to search. Give a"
             " network with more stages; `reconfig stages` shows them"
         )
     blocks = tuple(stage.blocks[0] for stage in plan.stages)
-    varied = tuple(_varies(network, dataset, blocks, stage) for stage in range(len(blocks)))
+    varied = tuple(_varies(network, planned, blocks, stage) for stage in range(len(blocks)))
     return Space(tuple(stage.width[0] for stage in plan.stages), blocks, varied)
 
 
-def _varies(network: Network, dataset: Dataset, blocks: tuple[int, ...], stage: int) -> bool:
+def _varies(network: Network, planned: Planner, blocks: tuple[int, ...], stage: int) -> bool:
     """Whether a stage can have one block, and more than its own."""
     if not blocks[stage]:
         return False
     for number in {1, blocks[stage] + 1}:
         depths = [number if index == stage else own for index, own in enumerate(blocks)]
         try:
-            plan_network(replace(network, rule="d" + "-".join(map(str, depths))), dataset)
+            planned(replace(network, rule="d" + "-".join(map(str, depths))))
         except reconfig.ReconfigError:
             return False
     return True
@@ -110,7 +112,7 @@ def at_cost(network: Network, rule: str, cost: Budget) -> Network:
 
 
 def published(
-    space: Space, network: Network, dataset: Dataset, cost: Budget
+    space: Space, network: Network, planned: Planner, cost: Budget
 ) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
     """The parameters of the published rules by name, and why the others do not fit; of equal ones the first.
 
@@ -121,7 +123,7 @@ def published(
     for name, rule in (ALIKE | {name: named.rule for name, named in reconfig.NAMED.items()}).items():
         try:
             inside = space.has(reconfig.Rule.parse(rule).depths(len(space.blocks)) or space.blocks)
-            point = space.point(rule, plan_network(at_cost(network, rule, cost), dataset)) if inside else None
+            point = space.point(rule, planned(at_cost(network, rule, cost))) if inside else None
         except reconfig.ReconfigError as error:
             unfit[name] = str(error)
             continue

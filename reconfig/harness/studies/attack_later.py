@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from reconfig.harness import checkpoints, files
-from reconfig.harness.data.dataset import load_dataset
-from reconfig.harness.files import CheckpointError, DataError
+from reconfig.harness.files import CheckpointError
 from reconfig.harness.jobs.further import measure_further
 from reconfig.harness.jobs.measuring_progress import MeasuringProgress
 from reconfig.harness.jobs.note import Note
@@ -17,6 +16,7 @@ from reconfig.harness.machine import machine
 from reconfig.harness.measuring.scores import computations, read_verdicts
 from reconfig.harness.options import AttackOptions
 from reconfig.harness.reports import table as printing
+from reconfig.harness.studies import folder
 
 
 def run(options: AttackOptions) -> list[str]:
@@ -33,48 +33,40 @@ def run(options: AttackOptions) -> list[str]:
     wanted: dict[Path, list[str]] = {}
     for path in found:
         wanted.setdefault(path.parent, []).append(path.stem)
-    outcomes = {folder: read_outcome(folder) for folder in wanted}
+    outcomes = {network: read_outcome(network) for network in wanted}
     for path in found:
         if path.stem not in outcomes[path.parent].epochs:
             raise CheckpointError(f"{path} is none of its run's checkpoints; give best.pt or last.pt")
-    config = checkpoints.read_config(found[0])
-    setting = checkpoints.read_setting(config)
-    # Not the extra images: they are trained on alone, and may be gone by now.
-    dataset = load_dataset(replace(setting.data, path=options.data or setting.data.path, extra=None))
-    if dataset.fingerprint() != config["images"]:
-        raise DataError(
-            f"{dataset.name} holds other images than {options.path} was trained on; give theirs with --data"
-        )
-
+    setting, dataset = folder.reopen(found[0], options.data)
     computer = machine.start(options.compute, None, options.path)
     console = printing.console(quiet=not computer.main)
     test = dataset.test[: options.images].to(computer.device)
     setting = replace(setting, evaluate=options.evaluate(setting.evaluate))
     computed = computations(computer, setting, setting.evaluate.attacks)
     lines = []
-    for folder, names in wanted.items():
+    for network, names in wanted.items():
         computer.begin_network()
-        of_seed = replace(setting, seed=outcomes[folder].seed)
-        for measured in dict.fromkeys(outcomes[folder].measured(name) for name in names):
-            held = read_verdicts(folder / measured)
+        of_seed = replace(setting, seed=outcomes[network].seed)
+        for measured in dict.fromkeys(outcomes[network].measured(name) for name in names):
+            held = read_verdicts(network / measured)
             asked = [name for name in setting.evaluate.attacks if held.count(name, computed[name]) <= len(test)]
             values = {}
             if asked:
-                console.print(f"{folder / measured}  measuring {', '.join(asked)}", soft_wrap=True)
-                with MeasuringProgress(console, measured, Note(folder, computer.main)) as progress:
+                console.print(f"{network / measured}  measuring {', '.join(asked)}", soft_wrap=True)
+                with MeasuringProgress(console, measured, Note(network, computer.main)) as progress:
                     values = measure_further(
-                        computer, folder, measured, dataset.classes, test, of_seed, asked, progress
+                        computer, network, measured, dataset.classes, test, of_seed, asked, progress
                     )
             shown = ", ".join(f"{name} {value:.2f} ({computed[name]})" for name, value in values.items())
-            lines.append(f"{folder / measured}: {shown or 'all asked for is there already, for more images'}")
+            lines.append(f"{network / measured}: {shown or 'all asked for is there already, for more images'}")
     return lines + _advice(options.path) if computer.main else []
 
 
 def _advice(path: Path) -> list[str]:
     """How to bring the run's tables up to date."""
-    for folder in (path, *path.absolute().parents):
-        if (folder / "result.json").is_file():
-            command = shlex.split(files.read_json(folder / "result.json")["command"])
+    for above in (path, *path.absolute().parents):
+        if (above / "result.json").is_file():
+            command = shlex.split(files.read_json(above / "result.json")["command"])
             again = shlex.join([*command, *([] if "--resume" in command else ["--resume"])])
             return [f"To have it in the run's tables: {again}"]
     return []

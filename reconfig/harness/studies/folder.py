@@ -11,15 +11,16 @@ A sweep's folder has a folder for each configuration in seed-0/, seed-1/, ..., a
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from reconfig import ReconfigError
-from reconfig.harness import files, records
-from reconfig.harness.checkpoints import check_code
-from reconfig.harness.data.dataset import Dataset
+from reconfig.harness import checkpoints, files, records
+from reconfig.harness.data.dataset import Dataset, load_dataset
 from reconfig.harness.data.moments import normalisation
 from reconfig.harness.experiment import Setting
+from reconfig.harness.files import DataError
 from reconfig.harness.network import Network
 from reconfig.harness.source_code import code_of
 
@@ -87,7 +88,7 @@ def check_config(out: Path, wanted: dict[str, Any], may_change: Collection[str] 
     if not path.exists():
         return
     began = files.read_json(path, "Put back a copy, or give another --out")
-    check_code(wanted["code"], began.get("code", {}), path)
+    checkpoints.check_code(wanted["code"], began.get("code", {}), path)
     changed = [
         f"{name} was {was} and is now {now}"
         for name, was, now in records.differences(began, wanted)
@@ -98,6 +99,25 @@ def check_config(out: Path, wanted: dict[str, Any], may_change: Collection[str] 
             f"cannot resume in {out}: {'; '.join(changed)}."
             f" Give the command that the run was begun with, or another --out"
         )
+
+
+def reopen(path: Path, data: str | None) -> tuple[Setting, Dataset]:
+    """The setting of the run that ``path`` lies in, and its images, which lie at ``data`` if not where they did.
+
+    Without the extra images: they are trained on alone, and may be gone by now.
+
+    Raises:
+        CheckpointError: If the run's config.json is damaged, or of another version.
+        DataError: If the images are others than those it was trained on.
+    """
+    config = checkpoints.read_config(path)
+    setting = checkpoints.read_setting(config)
+    dataset = load_dataset(replace(setting.data, path=data or setting.data.path, extra=None))
+    if dataset.fingerprint() != config["images"]:
+        raise DataError(
+            f"{dataset.name} holds other images than {checkpoints.run_of(path)} was trained on; give theirs with --data"
+        )
+    return setting, dataset
 
 
 def prepare(out: Path, wanted: dict[str, Any], folders: Iterable[Path]) -> None:

@@ -11,10 +11,9 @@ import numpy as np
 
 import reconfig
 from reconfig.harness import checkpoints, files
-from reconfig.harness.data.dataset import Dataset, load_dataset
+from reconfig.harness.data.dataset import Dataset
 from reconfig.harness.data.division import divide
 from reconfig.harness.experiment import Setting
-from reconfig.harness.files import DataError
 from reconfig.harness.jobs import short_training
 from reconfig.harness.jobs.network import build_network
 from reconfig.harness.jobs.outcome import read_outcome
@@ -27,6 +26,7 @@ from reconfig.harness.proxies.table import PROXIES
 from reconfig.harness.reports import table as printing
 from reconfig.harness.reports.rank_correlation import Tau, beats, tau
 from reconfig.harness.reports.table import Table
+from reconfig.harness.studies import folder
 
 COUNTS = {"params": "parameters", "flops": "multiply-adds"}
 _TRIALS = 8
@@ -66,13 +66,7 @@ def run(options: ProxyOptions) -> Path:
             f"{options.path} holds {len(names)} finished networks ({', '.join(sorted(names)) or 'none'}); ranking needs"
             f" at least {_LEAST}, as a sweep, a comparison or a search leaves them"
         )
-    config = checkpoints.read_config(found[0].folder / "plan.json")
-    setting = checkpoints.read_setting(config)
-    dataset = load_dataset(replace(setting.data, path=options.data or setting.data.path, extra=None))
-    if dataset.fingerprint() != config["images"]:
-        raise DataError(
-            f"{dataset.name} holds other images than {options.path} was trained on; give theirs with --data"
-        )
+    setting, dataset = folder.reopen(found[0].folder / "plan.json", options.data)
     computer = machine.start(options.compute, None, options.path)
     console = printing.console(quiet=not computer.main)
     values = []
@@ -143,7 +137,8 @@ def _judged(computer: Machine, each: Trained, dataset: Dataset, setting: Setting
     images = divide(dataset, of_seed).train[:batch].to(computer.device)
     plan = reconfig.Plan.from_json((each.folder / "plan.json").read_text(encoding="utf-8"))
     network = Network(_model(each.folder), rule=plan.rule)
-    model = computer.set_up(build_network(network, plan, dataset.classes, each.seed))
+    moments = checkpoints.read_moments(each.folder / "plan.json")
+    model = computer.set_up(build_network(network, plan, dataset.classes, each.seed, moments))
     pixels = computer.floats(images.images)
     return {name: proxy.compute(model, pixels, images.labels, setting.threat) for name, proxy in PROXIES.items()}
 

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 
 from reconfig import ReconfigError
+from reconfig.harness.jobs.forecast import Times
 from reconfig.harness.jobs.meter import duration
-from reconfig.harness.jobs.trial_time import Times
 from reconfig.harness.jobs.tuning import ETA
 from reconfig.harness.search import Search
 

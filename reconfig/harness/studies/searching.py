@@ -15,6 +15,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -25,17 +26,18 @@ import reconfig
 from reconfig.harness import files, records
 from reconfig.harness.data.dataset import Dataset, load_dataset
 from reconfig.harness.data.division import divide
+from reconfig.harness.data.moments import normalisation
 from reconfig.harness.experiment import Setting
 from reconfig.harness.jobs import cluster, ray_tasks, short_training
 from reconfig.harness.jobs.job import jobs_by_seed
-from reconfig.harness.jobs.network import plan_network
+from reconfig.harness.jobs.network import cost, plan_network
 from reconfig.harness.jobs.outcome import read_outcome
 from reconfig.harness.jobs.short_training import ShortTraining, Trial
-from reconfig.harness.jobs.space import Space, at_cost, published, space_of
-from reconfig.harness.jobs.trial_time import time_network
+from reconfig.harness.jobs.space import Planner, Space, at_cost, published, space_of
 from reconfig.harness.jobs.trials import Kind, Limits
 from reconfig.harness.jobs.tuning import tune
 from reconfig.harness.network import Network
+from reconfig.harness.normalised import Moments
 from reconfig.harness.options import SweepOptions
 from reconfig.harness.randomness import derived_seed
 from reconfig.harness.reports import landscape, table as printing
@@ -58,6 +60,9 @@ class _Ground:
 
     search: Search
     dataset: Dataset
+    moments: Moments | None
+    """Of the normalisation in all networks."""
+    planner: Planner
     network: Network
     plan: reconfig.Plan
     """Of the original."""
@@ -72,7 +77,7 @@ class _Ground:
 
     def planned(self, rule: str) -> reconfig.Plan:
         """The network of a rule at the cost."""
-        return plan_network(at_cost(self.network, rule, self.cost), self.dataset)
+        return self.planner(at_cost(self.network, rule, self.cost))
 
     def drawn(self) -> list[tuple[str, reconfig.Plan]]:
         """Rules drawn at random, with their plans: those that can be had at the cost."""
@@ -106,7 +111,7 @@ def run(search: Search, options: SweepOptions) -> Path:
     if options.address is not None:
         ray_tasks.import_ray()
         cluster.check(options.address)
-    rules, unfit = published(ground.space, ground.network, dataset, ground.cost)
+    rules, unfit = published(ground.space, ground.network, ground.planner, ground.cost)
     pool = ground.drawn()
 
     _say_what(ground, rules, unfit, console)
@@ -126,9 +131,11 @@ def run(search: Search, options: SweepOptions) -> Path:
 
 def _ground(search: Search, dataset: Dataset) -> _Ground:
     network = search.original
-    plan = plan_network(network, dataset)
-    cost = {"params": plan.params, "flops": plan.flops}[search.hold]
-    return _Ground(search, dataset, network, plan, (search.hold, cost), space_of(network, dataset))
+    moments = normalisation(search.data, dataset)
+    planner = partial(plan_network, dataset=dataset, moments=moments)
+    plan = planner(network)
+    held = (search.hold, cost(plan, search.hold))
+    return _Ground(search, dataset, moments, planner, network, plan, held, space_of(network, planner))
 
 
 def _draw(distribution: Any, draws: np.random.Generator) -> float:
@@ -156,9 +163,9 @@ def _budget(ground: _Ground, options: SweepOptions, ray: Any, gpus: float, pool:
     path = options.out / "budget.json"
     if path.exists():
         return records.read(SearchBudget, files.read_json(path, "Remove it to have it planned again"))
-    task = ray.remote(num_cpus=options.cpus_per_run, num_gpus=gpus)(time_network)
+    task = ray.remote(num_cpus=options.cpus_per_run, num_gpus=gpus)(ray_tasks.times_of)
     try:
-        times = ray.get(task.remote(ground.network, ground.setting, options.out, options.cpus_per_run))
+        times = ray.get(task.remote(ground.network, ground.setting, ground.moments, options.out, options.cpus_per_run))
     except ray.exceptions.RayError as error:
         raise SearchError(f"the original network cannot be timed: {files.reason(error)}") from error
     dearer = float(np.mean([plan.flops for _, plan in pool])) / ground.plan.flops

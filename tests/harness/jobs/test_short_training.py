@@ -8,6 +8,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
+from reconfig.harness import files
 from reconfig.harness.experiment import Attack, Compute, Data, Setting, Train
 from reconfig.harness.jobs import short_training
 from reconfig.harness.jobs.short_training import ShortTraining
@@ -49,6 +50,7 @@ def _alone() -> Iterator[None]:
 @pytest.fixture
 def objective(tmp_path: Path) -> ShortTraining:
     (tmp_path / "net.py").write_text(NET)
+    files.write_json(tmp_path / "config.json", {})
     network, space = Network(f"{tmp_path / 'net.py'}:Net"), Space((4, 8, 8), (0, 0, 0), (False, False, False))
     return ShortTraining(network, ("params", 1_130), space, SETTING, tmp_path / "search", 0.0, 1)
 
@@ -116,3 +118,11 @@ def test_a_trial_whose_file_is_damaged_names_it(objective: ShortTraining) -> Non
     (folder / "trial.json").write_text("{")
     with pytest.raises(short_training.files.CheckpointError, match=r"trial.json is damaged .* to have it tried again"):
         short_training.read_trial(folder)
+
+
+def test_a_trial_is_behind_the_normalisation_of_its_search(objective: ShortTraining, tmp_path: Path) -> None:
+    files.write_json(tmp_path / "config.json", {"normalisation": {"mean": [0.5] * 3, "std": [0.25] * 3}})
+    next(objective(PARAMETERS))
+    saved = files.load_checkpoint(objective.folder(PARAMETERS) / "last.pt")["model"]
+    assert saved["std"].flatten().tolist() == [0.25] * 3
+    assert "model.head.weight" in saved

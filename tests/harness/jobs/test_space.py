@@ -17,13 +17,17 @@ WRN = Network("zoo:wrn?depth=16&widen=1")
 SPACE = Space((16, 32, 64), (2, 2, 2), (True, True, True))
 
 
+def planned(network: Network) -> reconfig.Plan:
+    return plan_network(network, DIGITS)
+
+
 def test_a_wide_residual_network_has_widths_and_depths_to_search() -> None:
-    assert space_of(WRN, DIGITS) == SPACE
+    assert space_of(WRN, planned) == SPACE
     assert set(SPACE.distributions()) == {"w2", "w3", "d1", "d2", "d3"}
 
 
 def test_a_plain_network_has_widths_alone() -> None:
-    space = space_of(Network("zoo:vgg11", "10-10-10", gamma=0.1), DIGITS)
+    space = space_of(Network("zoo:vgg11", "10-10-10", gamma=0.1), planned)
     assert space.widths == (64, 128, 256, 512, 512)
     assert set(space.distributions()) == {"w2", "w3", "w4", "w5"}
 
@@ -36,7 +40,7 @@ def test_a_network_of_one_stage_is_refused(tmp_path: Path) -> None:
         " nn.Linear(8, num_classes))\n"
     )
     with pytest.raises(SpaceError, match=r"has one stage, whose width the held cost decides"):
-        space_of(Network(f"{tmp_path / 'one.py'}:One"), DIGITS)
+        space_of(Network(f"{tmp_path / 'one.py'}:One"), planned)
 
 
 def test_a_rule_is_what_apply_takes_and_reads_back_as_its_parameters() -> None:
@@ -44,7 +48,7 @@ def test_a_rule_is_what_apply_takes_and_reads_back_as_its_parameters() -> None:
     rule = SPACE.rule(parameters)
     assert rule == "d3-2-1 w1:1.25:0.4"
     network = at_cost(WRN, rule, ("params", 175_066))
-    plan = plan_network(network, DIGITS)
+    plan = planned(network)
     assert abs(plan.params / 175_066 - 1) < 0.02
     assert SPACE.point(rule, plan) == {"w2": 1.25, "w3": 0.4, "d1": 3, "d2": 2, "d3": 1}
     model = reconfig.apply(reconfig.networks.build("zoo:wrn?depth=16&widen=1"), rule, budget="params")
@@ -56,7 +60,7 @@ def test_a_rule_of_the_networks_own_depth_says_widths_alone() -> None:
 
 
 def test_the_published_rules_that_fit_are_known_by_name_and_the_others_say_why_not() -> None:
-    found, unfit = published(SPACE, WRN, DIGITS, ("params", 175_066))
+    found, unfit = published(SPACE, WRN, planned, ("params", 175_066))
     assert list(found)[:2] == ["10-10-10", "10-10-4"]
     assert found["10-10-4"] == {"w2": 1.0, "w3": 0.4, "d1": 2, "d2": 2, "d3": 2}
     assert found["robustresnet-width"] == {"w2": 1.25, "w3": 0.5, "d1": 2, "d2": 2, "d3": 2}
@@ -70,4 +74,4 @@ def test_the_published_rules_that_fit_are_known_by_name_and_the_others_say_why_n
 def test_a_network_from_a_file_is_searched_as_any_other(tmp_path: Path) -> None:
     (tmp_path / "layers.py").write_text(LAYERS)
     (tmp_path / "net.py").write_text(NET)
-    assert len(space_of(Network(f"{tmp_path / 'net.py'}:Net"), DIGITS).widths) >= 2
+    assert len(space_of(Network(f"{tmp_path / 'net.py'}:Net"), planned).widths) >= 2
