@@ -88,11 +88,7 @@ def run(wanted: Evidence, items: Sequence[Item]) -> None:
 def main() -> int:
     """Gather what the command line asks for; the exit code."""
     wanted = tyro.cli(Evidence, description=__doc__)
-    try:
-        items = wanted.chosen()
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    items = command.asked(wanted.chosen)
     return command.finish(lambda: run(wanted, items))
 
 

@@ -47,7 +47,7 @@ def main() -> int:
         name: (_summary(recipe.__doc__), _Run(recipe(), _into(name))) for name, recipe in discover().items()
     }
     choices["any"] = (_summary(AnyNetwork.__doc__), _RunAny(AnyNetwork(original=tyro.MISSING), _into("any")))
-    run = tyro.extras.overridable_config_cli(choices, description=__doc__)
+    run = command.asked(lambda: tyro.extras.overridable_config_cli(choices, description=__doc__))
 
     from reconfig.harness.studies import comparison  # only now, so that --help does not wait for torch
 

@@ -34,11 +34,7 @@ class _Run:
 
 def main() -> int:
     """Search as the command line says; the exit code."""
-    try:
-        wanted = tyro.cli(_Run, description=__doc__)
-    except ValueError as error:  # values that make no sense together
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    wanted = command.asked(lambda: tyro.cli(_Run, description=__doc__))
 
     from reconfig.harness.studies import searching  # only now, so that --help does not wait for torch
 

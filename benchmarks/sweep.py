@@ -43,7 +43,7 @@ def main() -> int:
         name: ((said or "").splitlines()[0], _Run(sweep, SweepOptions(out=Path("runs") / name)))
         for name, (said, sweep) in known.items()
     }
-    wanted = tyro.extras.overridable_config_cli(choices, description=__doc__)
+    wanted = command.asked(lambda: tyro.extras.overridable_config_cli(choices, description=__doc__))
 
     from reconfig.harness.studies import sweeping  # only now, so that --help does not wait for torch
 

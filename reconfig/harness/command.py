@@ -1,10 +1,26 @@
-"""How the commands end: in an exit code, with an error or the way to go on in words."""
+"""How the commands begin and end: in an exit code, with an error or the way to go on in words."""
 
 from __future__ import annotations
 
 import shlex
 import sys
 from collections.abc import Callable
+from typing import TypeVar
+
+Wanted = TypeVar("Wanted")
+
+
+def asked(read: Callable[[], Wanted]) -> Wanted:
+    """What the command line asks for, by ``read``. Values that make no sense end the program: an error, exit code 2.
+
+    Raises:
+        SystemExit: for those.
+    """
+    try:
+        return read()
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 def finish(work: Callable[[], object], *to_go_on: str) -> int:

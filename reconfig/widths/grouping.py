@@ -28,7 +28,8 @@ class Grouping:
         kept: the number of groups, or the channels of each.
         sizes: what that is in the network's convolutions, each once.
         others: module names of convolutions that keep the number of groups where the others keep the group width:
-            their code has it as a number, or they make another number of channels than they read.
+            their code has it as a number, they make another number of channels than they read, or a group of theirs
+            reads of several widths.
     """
 
     kept: Keep

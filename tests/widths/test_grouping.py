@@ -78,6 +78,25 @@ def test_a_number_in_the_code_stays() -> None:
     assert "their number scales; trunk.2 the number" in str(plan)
 
 
+class Mixed(nn.Module):
+    """A grouped convolution, of which a group reads channels of two convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right, self.both = conv(16, 6), conv(16, 10), nn.Conv2d(16, 16, 3, 1, 1, groups=4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.both(torch.cat([self.left(x), self.right(x)], 1))
+
+
+def test_one_whose_groups_are_not_whole_is_named() -> None:
+    model = Net(nn.Sequential(GroupedBlock(16, 16, 4), Mixed(), conv(16, 32, 3, 2)), 16, 32)
+    model.trunk.append(GroupedBlock(32, 32, 8))
+    plan, result = check(model, IMAGE, "5-5 keep=group-width")
+    assert groups_of(result) == [(2, 4), (4, 4), (4, 4)]
+    assert "their number scales; trunk.1.both the number" in str(plan)
+
+
 def test_one_that_joins_two_stages_does_not_tie_them() -> None:
     trunk = nn.Sequential(GroupedBlock(16, 16, 4), nn.Conv2d(16, 16, 3, 2, 1, groups=4), conv(16, 32))
     trunk.append(GroupedBlock(32, 32, 8))

@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 
+from reconfig.harness.jobs.bar import live_bar
 from reconfig.harness.jobs.meter import Meter, duration
 from reconfig.harness.jobs.note import Note
 from reconfig.harness.watching import Part
@@ -27,14 +27,7 @@ class MeasuringProgress:
 
     def __init__(self, console: Console, name: str, note: Note) -> None:
         self.console, self.name, self.note = console, name, note
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[now]}"),
-            console=console,
-            disable=not console.is_terminal or console.quiet,
-            transient=True,
-        )
+        self.bar = live_bar(console)
         self.task = self.bar.add_task(name, total=1.0, now="")
         self.meter: Meter | None = None
         self.shown = time.monotonic()

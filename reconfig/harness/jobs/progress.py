@@ -8,18 +8,17 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import TimeRemainingColumn
 from torch import Tensor
 
 from reconfig.harness.experiment import Setting
+from reconfig.harness.jobs.bar import live_bar
 from reconfig.harness.jobs.note import Note
 
 _LIVE_SECONDS = 0.5
 """Between two looks at the loss on a terminal: each waits for the device."""
 _PLAIN_SECONDS = 60.0
 """Between two lines of a log within an epoch."""
-_SPEED_SECONDS = 600.0
-"""Over how long the speed is taken: an epoch's selection belongs to it."""
 
 
 class TrainingProgress:
@@ -28,16 +27,7 @@ class TrainingProgress:
     def __init__(self, console: Console, name: str, setting: Setting, note: Note) -> None:
         self.console, self.name, self.note = console, name, note
         self.train, self.select = setting.train, setting.evaluate.select
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[now]}"),
-            TimeRemainingColumn(),
-            speed_estimate_period=_SPEED_SECONDS,
-            console=console,
-            disable=not console.is_terminal or console.quiet,
-            transient=True,
-        )
+        self.bar = live_bar(console, TimeRemainingColumn())
         self.task = self.bar.add_task(name, total=self.train.epochs, now="")
         self.shown = time.monotonic()
 

@@ -7,9 +7,10 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import TimeElapsedColumn
 
 from reconfig.harness.jobs import note, short_training
+from reconfig.harness.jobs.bar import live_bar
 from reconfig.harness.jobs.meter import duration
 from reconfig.harness.jobs.short_training import ShortTraining, Trial
 from reconfig.harness.jobs.trials import Limits, Parameters, Report
@@ -32,15 +33,7 @@ class SearchProgress:
             if trial.robust:
                 self._consider(len(trial.robust), trial.robust[-1], trial.rule)
         self.running: dict[str, Parameters] = {}
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[now]}"),
-            TimeElapsedColumn(),
-            console=console,
-            disable=not console.is_terminal or console.quiet,
-            transient=True,
-        )
+        self.bar = live_bar(console, TimeElapsedColumn())
         self.task = self.bar.add_task(title, total=limits.epochs, now="")
         self.began = self.shown = time.monotonic()
 

@@ -111,7 +111,7 @@ class Training:
 
     def _attacked(self) -> nn.Module:
         """The network as attacks run it."""
-        if self.experiment.train.attack_mode == "train":
+        if self.experiment.train.attack_mode == "train" or self.machine.compute.attack == "plain":
             return self.running
         machine, count = self.machine, self.experiment.train.batch
         shape = (len(machine.share(torch.arange(count))), *self.images[torch.arange(1)].images.shape[1:])

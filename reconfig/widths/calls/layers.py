@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -61,7 +62,10 @@ def _groups_that_scale(site: Site, incoming: Extent, weight: Value) -> Extent | 
     grouping, path = site.draft.grouping, site.node.meta["path"]
     if grouping is None or grouping.kept == "groups" or path in grouping.others:
         return None
-    return site.widths.runs(incoming, weight.shape[1])
+    found = site.widths.runs(incoming, weight.shape[1])
+    if found is None:
+        site.draft.grouping = replace(grouping, others=(*grouping.others, path))
+    return found
 
 
 def transposed_convolution(
