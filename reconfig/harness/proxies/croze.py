@@ -33,12 +33,12 @@ class _Seen(NamedTuple):
 
 
 def croze(model: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> float:
-    """The sum over layers of Z P G (Ha et al., 2023, section 3.3), with cosines between the network on clean images and
+    """The sum over layers of Z P G (Ha et al., 2023, section 3), with cosines between the network on clean images and
     the robust network on attacked ones: Z = (1 + cos of features) / 2, P = (1 + cos of weights after one step of
     gradient descent) / 2, G = |cos of gradients|.
 
-    The robust network has each layer's weights moved along the loss's gradient, by ``_BETA`` of their length (section
-    3.2); the images are attacked by FGSM against it. Layers are convolutions and linear maps.
+    The robust network has each layer's weights moved along the loss's gradient, by ``_BETA`` of their length; the
+    images are attacked by FGSM against it. Layers are convolutions and linear maps.
     """
     clean = deepcopy(model).train()
     robust = deepcopy(model).train()
