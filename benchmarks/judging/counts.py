@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from fvcore.nn import FlopCountAnalysis, parameter_count
 from torch import Tensor, nn
 
 import reconfig
-from benchmarks.judging.row import RULE, Row, describe
+from benchmarks.judging.row import Row, describe
 
 
 def judge_counts(row: Row, result: nn.Module, plan: reconfig.Plan, images: Tensor) -> None:
@@ -25,11 +27,11 @@ def judge_counts(row: Row, result: nn.Module, plan: reconfig.Plan, images: Tenso
     row.fvcore_flops = "equal" if flops == plan.flops else str(flops)
 
 
-def judge_budgets(row: Row, model: nn.Module, images: Tensor) -> None:
+def judge_budgets(row: Row, planned: Callable[..., reconfig.Plan]) -> None:
     """How near budgets are met, by the plans: what they count was held against fvcore by ``judge_counts``."""
-    plan = reconfig.plan(model, RULE, budget="params", example_input=images)
+    plan = planned(budget="params")
     row.params_miss = plan.params / plan.params_before - 1
-    plan = reconfig.plan(model, RULE, budget="flops", example_input=images)
+    plan = planned(budget="flops")
     row.flops_miss = plan.flops / plan.flops_before - 1
 
 

@@ -219,14 +219,21 @@ def _containers(blocks: Sequence[str]) -> list[str]:
 
 
 def _units(network: nn.Module, model: nn.Module, containers: Sequence[str]) -> dict[str, nn.Module]:
-    """Modules with tensors in these containers, by path; of a Sequential that took a block's place, its parts."""
+    """Modules with tensors in these containers, by path; of a Sequential that took a block's place, its parts.
+
+    One whose tensors are those of a module of ``model`` took no place: where a block went, it moved up.
+    """
     units: dict[str, nn.Module] = {}
     for container in containers:
         prefix = f"{container}." if container else ""
-        original = dict(model.get_submodule(container).named_children())
+        known = [_shapes(child) for child in model.get_submodule(container).children()]
         for name, child in network.get_submodule(container).named_children():
             parts = {f"{prefix}{name}": child}
-            if isinstance(child, nn.Sequential) and not isinstance(original.get(name, child), nn.Sequential):
+            if isinstance(child, nn.Sequential) and _shapes(child) not in known:
                 parts = {f"{prefix}{name}.{number}": part for number, part in enumerate(child)}
             units |= {path: part for path, part in parts.items() if part.state_dict()}
     return units
+
+
+def _shapes(module: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
+    return [(name, tuple(tensor.shape)) for name, tensor in module.state_dict().items()]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 FOLDER = Path(__file__).resolve().parent.parent
 List = Literal["zoo", "beyond"]
+Outputs = Literal["keep", "scale"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Entry:
     """Of one example; an image of three channels where left out."""
     loss: str = ""
     """What it is trained on, one of ``losses.LOSSES``; the mean of its class scores where left out."""
+    outputs: Outputs = "keep"
+    """What becomes of feature maps that it returns, where they are all that it is for."""
 
     def examples(self, number: int) -> Tensor:
         """So many random inputs."""

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.judging.models import Outputs
 from reconfig.trace.leaves import leaves
 
 
@@ -104,6 +105,14 @@ def look(model: nn.Module, images: Tensor) -> Sight:
         order=order,
         finite=all(bool(output.isfinite().all()) for output in outputs),
     )
+
+
+def same_outputs(before: Sight, after: Sight, outputs: Outputs) -> bool:
+    """Whether two sights returned tensors of the same shapes; but for the channels, where feature maps may scale."""
+    if outputs == "keep":
+        return before.outputs == after.outputs
+    bare = [[(len(shape), shape[:1], shape[2:]) for shape in seen.outputs] for seen in (before, after)]
+    return bare[0] == bare[1]
 
 
 def divisors_of(model: nn.Module) -> frozenset[int]:

@@ -30,6 +30,7 @@ def judge_widths(row: Row, before: Sight, after: Sight, plan: reconfig.Plan, sta
     whole = {(layer, frozen.width) for frozen in plan.frozen for layer in frozen.layers}
     excused = excuses(plan)
     stage_of = {layer: stage for stage in stages for layer in stage.layers}
+    deepest = [before.convolutions[layer].positions for layer in stages[-1].layers if layer in before.convolutions]
     for path, old in before.convolutions.items():
         new, stage = after.convolutions[path], stage_of.get(path)
         # A convolution along channels (a gate), or the third axis of one in 3d (lambda layers), may change its length.
@@ -45,8 +46,9 @@ def judge_widths(row: Row, before: Sight, after: Sight, plan: reconfig.Plan, sta
             if new.out != old.out:
                 row.blame(f"{path} has to keep its width and goes from {old.out} to {new.out}")
         elif path in stages.stem:
-            ties = (row.gamma, row.gamma * LAST) if len(stages) == 1 else (row.gamma,)
-            # A residual may tie a stem into the first stage.
+            # A residual may tie a stem into the stage behind it: the first, or the last where that one is a decoder's.
+            ends = len(stages) == 1 or old.positions in deepest[:1]
+            ties = (row.gamma, row.gamma * LAST) if ends else (row.gamma,)
             if new.out != old.out and not any(near(old.out, new.out, factor, before.divisors) for factor in ties):
                 row.blame(f"{path} of the stem goes from {old.out} to {new.out}")
         elif stage is not None:

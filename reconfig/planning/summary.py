@@ -25,7 +25,8 @@ def frozen_widths(reading: Reading, rule: Rule, result: Agreement) -> tuple[Froz
     each = structure.channels_per_width()
     sizes = {width: size * each.get(width, 1) for width, size in structure.own_sizes().items()}
     for width, size in sizes.items():
-        reason, stage = result.kept.get(width), placement.stage_of.get(width)
+        reason = result.kept.get(width) or _stuck(structure, width, result.sizes)
+        stage = placement.stage_of.get(width)
         if reason is None or stage is None or reason.kind in _NATURAL:
             continue
         if ratios(width) * result.gamma != 1.0:
@@ -41,6 +42,15 @@ def frozen_widths(reading: Reading, rule: Rule, result: Agreement) -> tuple[Froz
         Frozen(stage + 1, tuple(dict.fromkeys(layers)), size, reason.kind, reason.text, reason.remedy)
         for (stage, size, reason), layers in found.items()
     )
+
+
+def _stuck(structure: Structure, width: int, sizes: Sizes) -> Reason | None:
+    """Why a width that stayed as it was could not become smaller, if it could not."""
+    divisor = structure.widths.divisors[width]
+    channels = divisor * structure.channels_per_width().get(width, 1)
+    if channels == 1 or not structure.widths.sizes[width] == sizes[width] == divisor:
+        return None
+    return Reason(FrozenKind.DIVISOR, f"its channels come in multiples of {channels}")
 
 
 def stage_plans(original: Reading, edited: Reading, rule: Rule, result: Agreement) -> tuple[StagePlan, ...]:

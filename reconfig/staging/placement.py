@@ -100,14 +100,14 @@ def _placement(structure: Structure, view: View, blocks: Sequence[Block], found:
     only_head = {width for width in makers.keys() - staged.keys() if not head.keys().isdisjoint(makers[width])}
     dense = _dense(structure, view, blocks, number, stem, makers)
     members = [[layer for layer in view.layers if number.get(layer) == index] for index in range(len(order))]
-    risen = _risen(view, blocks)
+    risen, ends = _risen(view, blocks), _ends(view, blocks)
     decoding = [_decoding(view, blocks, layers, risen) for layers in members]
-    outputs = [
-        _output(
-            structure, view, blocks, _trunk(structure, view, set(layers) - later - moved, stage_of, index, order), risen
+    outputs = []
+    for index, (layers, later) in enumerate(zip(members, decoding, strict=True)):
+        own = set(layers) - later - moved
+        outputs.append(
+            _output(structure, view, blocks, _trunk(structure, view, own - ends or own, stage_of, index, order), risen)
         )
-        for index, (layers, later) in enumerate(zip(members, decoding, strict=True))
-    ]
     stages = tuple(
         _stage(structure, view, blocks, layers, decoding[index], index, index in dense, outputs[index])
         for index, layers in enumerate(members)
@@ -153,14 +153,15 @@ def _trunk(
     index: int,
     order: Sequence[int],
 ) -> list[Layer]:
-    """A stage's layers, but for runs at another resolution and those of a width that an earlier stage scales.
+    """A stage's layers, but for those that run at other resolutions too and those of a width of an earlier stage.
 
-    All of them where none is left. A head over a pyramid runs elsewhere too, and the pyramid's own layers have the
-    width of its first map.
+    All of them where none is left. The former are heads over a pyramid, the pyramid's own layers have the width of its
+    first map.
     """
-    runs = Counter(layer.path for layer in layers)
     found = [layer for layer in view.layers if layer in layers]
-    here = [layer for layer in found if runs[layer.path] == 1 or view.level_of(layer.node) == order[index]] or found
+    elsewhere = {layer.path for layer in found if view.level_of(layer.node) != order[index]}
+    runs = Counter(layer.path for layer in found)
+    here = [layer for layer in found if runs[layer.path] == 1 or layer.path not in elsewhere] or found
 
     def scaled_by(layer: Layer) -> int:
         width = single_width(structure.widths.resolve(layer.out))
@@ -250,6 +251,17 @@ def _within(block: Block, layers: Sequence[Layer]) -> list[Layer]:
     return [layer for layer in layers if block.start <= layer.index < block.stop]
 
 
+def _ends(view: View, blocks: Sequence[Block]) -> Set[Layer]:
+    """Layers that lead to no other and to no block's output: they make an output of the model, and are no trunk."""
+    given = {view.nodes[block.stop - 1] for block in blocks}
+    goals = {layer.node for layer in view.layers} | given
+    leading: set[fx.Node] = set()
+    for node in reversed(view.nodes):
+        if any(user in goals or user in leading for user in node.users):
+            leading.add(node)
+    return {layer for layer in view.layers if layer.node not in leading | given}
+
+
 def _risen(view: View, blocks: Sequence[Block]) -> Set[fx.Node]:
     """Nodes that depend on maps of a lower resolution than their own, and lead to none.
 
@@ -303,11 +315,25 @@ def _has_layers(view: View, path: str) -> bool:
 def _output(
     structure: Structure, view: View, blocks: Sequence[Block], layers: Sequence[Layer], risen: Set[fx.Node]
 ) -> _Output:
-    """Where a stage ends: its last layer's feature map, followed until the next layer."""
-    makers = {layer.node for layer in structure.layers}
+    """Where a stage ends: the last of the maps that its layers make, each followed until the next layer."""
     aside = {layer for block in blocks for layer in _within(block, layers) if view.level_of(layer.node) > block.level}
     mapped = [layer for layer in layers if view.layer_area[layer.node] > 1 and layer not in aside]  # not a gate
-    node = (mapped or layers)[-1].node
+    makers = {layer.node for layer in structure.layers}
+    ends = [_followed(view, layer.node, makers, risen) for layer in mapped or layers]
+    node = max(ends, key=lambda end: view.index[end])
+    if not isinstance(structure.values[node], Value):
+        node = layers[-1].node
+    value = structure.values[node]
+    dims = list(zip(value.shape[1:], value.dims[1:], strict=True))
+    return _Output(
+        channels=next((extent for _, extent in dims if not structure.fixed(extent)), layers[-1].out),
+        resolution=tuple(size for size, extent in dims if structure.fixed(extent)),
+        reduction=2 ** view.level(max(1, view.area[node])),  # positions of the larger image, where there is one
+    )
+
+
+def _followed(view: View, node: fx.Node, makers: Set[fx.Node], risen: Set[fx.Node]) -> fx.Node:
+    """What becomes of a map, at its resolution, before a layer reads it."""
     while True:
         following = [
             user
@@ -319,14 +345,5 @@ def _output(
             and view.has_channels(user)
         ]
         if not following:
-            break
+            return node
         node = min(following, key=lambda user: view.index[user])
-    if not isinstance(structure.values[node], Value):
-        node = layers[-1].node
-    value = structure.values[node]
-    dims = list(zip(value.shape[1:], value.dims[1:], strict=True))
-    return _Output(
-        channels=next((extent for _, extent in dims if not structure.fixed(extent)), layers[-1].out),
-        resolution=tuple(size for size, extent in dims if structure.fixed(extent)),
-        reduction=2 ** view.level(max(1, view.area[node])),  # positions of the larger image, where there is one
-    )

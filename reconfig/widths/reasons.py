@@ -17,6 +17,8 @@ class FrozenKind(StrEnum):
     """A call of the forward uses it in a way that no other width would allow (an index, an uneven cut)."""
     UNKNOWN_CALL = "unknown call"
     """A call of the forward that reconfig knows nothing about takes it."""
+    DIVISOR = "divisor"
+    """There is no smaller multiple of what it has to be a multiple of (groups, coordinates of boxes)."""
     CONSTANT = "constant"
     """It meets a tensor that is neither parameter nor buffer."""
     INPUT = "input"

@@ -14,7 +14,7 @@ from benchmarks.judging.judge import judge, row_of
 from benchmarks.judging.losses import LOSSES
 from benchmarks.judging.models import Entry, build, entries
 from benchmarks.judging.row import AGREES, RULE, Row, differs
-from benchmarks.judging.sight import fingerprint, look
+from benchmarks.judging.sight import fingerprint, look, same_outputs
 from benchmarks.judging.summary import summary
 from benchmarks.judging.table import Table
 from benchmarks.judging.training import train
@@ -65,6 +65,16 @@ def test_every_entry_beyond_classification_says_how_it_is_built_and_trained() ->
     assert len({(entry.source, entry.name) for entry in listed}) == len(listed)
     assert {entry.loss for entry in listed} <= LOSSES.keys()
     assert all(":" in entry.factory and entry.shape and entry.input_size == entry.shape[-1] for entry in listed)
+
+
+def test_feature_maps_may_scale_where_an_entry_says_so() -> None:
+    whole, narrow, classes = (
+        look(nn.Sequential(nn.Conv2d(3, width, 3, stride), nn.ReLU()), torch.rand(1, 3, 8, 8))
+        for width, stride in ((8, 1), (4, 1), (8, 2))
+    )
+    assert same_outputs(whole, narrow, "scale")
+    assert not same_outputs(whole, narrow, "keep")
+    assert not same_outputs(whole, classes, "scale")
 
 
 def test_options_of_an_entry_may_be_objects() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -120,6 +121,29 @@ def test_wrong_blocks_are_seen() -> None:
     new = Net((4, 2))
     new.load_state_dict(Net().state_dict(), strict=False)
     assert judged(new, change=1) == ["the blocks have not the tensors of the original's, in its order"]
+
+
+class Row(nn.Module):
+    """Blocks and, behind them, a Sequential of two layers, in one container."""
+
+    def __init__(self, depth: int = 3) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        blocks = [Block(3, 6, 2), *[Block(6, 6) for _ in range(depth - 1)]]
+        self.all = nn.Sequential(*blocks, nn.Sequential(nn.Conv2d(6, 9, 1), nn.BatchNorm2d(9)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.all(x).mean((2, 3))
+
+
+def test_a_sequential_that_moved_up_into_a_blocks_place_is_not_taken_apart() -> None:
+    model = Row()
+    (stage,) = reconfig.stages(model, IMAGES)
+    result = copy.deepcopy(model)
+    del result.all[1]
+    stage = dataclasses.replace(stage, blocks=("all.0", "all.1", "all.2"))
+    assert judge_blocks(model, result, look(model, IMAGES), look(result, IMAGES), stage, -1) == []
+    assert judge_weights(model, result, stage.blocks, -1) == []
 
 
 def test_copies_are_seen_where_the_stages_name_no_block() -> None:

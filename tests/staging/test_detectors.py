@@ -102,3 +102,54 @@ class Branch(nn.Module):
 def test_an_auxiliary_branch_does_not_hold_the_trunk() -> None:
     result = reconfig.apply(Branch(), "10-5", example_input=IMAGE)
     assert (result.trunk.b.shortcut.out_channels, result.back.out_channels) == (16, 16)
+
+
+class Marked(nn.Module):
+    """Behind the last block a branch of few channels that marks its map, and one that is given out beside the classes.
+
+    The marks are pixels shuffled out of four channels.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.trunk = conv(3, 8), nn.Sequential(OrderedDict(a=block(8, 16), b=block(16, 32, 2)))
+        self.marks, self.depth, self.head = nn.Conv2d(32, 4, 1), nn.Conv2d(32, 6, 1), nn.Linear(32, 5)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.trunk(self.stem(x))
+        depth = self.depth(x)
+        marks = F.avg_pool2d(F.pixel_shuffle(self.marks(x), 2), 2)
+        return self.head((x * marks.sigmoid()).mean((2, 3))), depth.relu()
+
+
+def test_side_branches_behind_the_trunk_do_not_give_a_stage_its_width() -> None:
+    plan = reconfig.plan(Marked(), "10-5", example_input=IMAGE)
+    assert [stage.width for stage in plan.stages] == [(16, 16), (32, 16)]
+
+
+def test_what_has_no_smaller_multiple_is_named() -> None:
+    plan = reconfig.plan(Marked(), "10-5", example_input=IMAGE, outputs="scale")
+    (frozen,) = plan.frozen
+    assert (frozen.layers, frozen.width, frozen.kind) == (("marks",), 4, FrozenKind.DIVISOR)
+    assert frozen.reason == "its channels come in multiples of 4"
+
+
+class Shared(nn.Module):
+    """A head of few channels that runs on the maps of two stages, and on no other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.trunk = conv(3, 8), nn.ModuleList([block(8, 16), block(16, 16, 2), nn.MaxPool2d(2)])
+        self.boxes = nn.Conv2d(16, 4, 1)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = self.stem(x)
+        found = []
+        for stage in self.trunk:
+            x = stage(x)
+            found.append(self.boxes(x).flatten(2))
+        return found
+
+
+def test_a_head_over_a_pyramid_is_no_trunk_at_any_resolution() -> None:
+    assert [stage.width for stage in reconfig.stages(Shared(), IMAGE)] == [16, 16]
