@@ -22,6 +22,8 @@ from matplotlib.transforms import ScaledTranslation
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = "osD^vP"
+_IN_A_ROW = 5
+"""Names of a legend over four panels."""
 _STYLE: Any = {
     "font.size": 9,
     "font.family": "DejaVu Sans",
@@ -88,7 +90,7 @@ def curves(histories: Mapping[str, Sequence[History]]) -> str:
             )  # two would be parts of an only epoch
             axes.ticklabel_format(axis="y", useOffset=False)  # a corner's "+2.224" is overlooked
         handles, names = panels[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside upper center", ncols=len(names))
+        figure.legend(handles, names, loc="outside upper center", ncols=min(len(names), _IN_A_ROW))
         return svg(figure)
 
 
@@ -99,7 +101,7 @@ def _curve(axes: Axes, measure: str, name: str, runs: Sequence[History], number:
     few = len(epochs) <= 20  # markers of more would run into one another
     mean = found.mean(0)
     axes.plot(epochs, mean, "-" if number == 0 else "--", color=colour, label=name, lw=1.6,
-              marker=MARKERS[number] if few else None, ms=3.5)  # fmt: skip
+              marker=MARKERS[number % len(MARKERS)] if few else None, ms=3.5)  # fmt: skip
     if len(runs) > 1:
         axes.fill_between(epochs, found.min(0), found.max(0), color=colour, alpha=0.15, lw=0)
     elif measure == "pgd20":

@@ -33,6 +33,11 @@ def test_curves_show_every_metric_of_every_network() -> None:
     assert all(colour.lower() in svg for colour in plots.COLOURS[:2])
 
 
+def test_there_may_be_more_networks_than_markers() -> None:
+    names = [f"a rule with a longer name {number}" for number in range(2 * len(plots.MARKERS))]
+    assert set(names) <= set(texts(plots.curves({name: [ROWS] for name in names})))
+
+
 def test_ticks_are_whole_numbers_of_their_own() -> None:
     close = {str(loss): [[{**ROWS[0], "loss": loss}]] for loss in (2.224, 2.2246)}
     found = texts(plots.curves(close))
