@@ -100,14 +100,15 @@ def _placement(structure: Structure, view: View, blocks: Sequence[Block], found:
     only_head = {width for width in makers.keys() - staged.keys() if not head.keys().isdisjoint(makers[width])}
     dense = _dense(structure, view, blocks, number, stem, makers)
     members = [[layer for layer in view.layers if number.get(layer) == index] for index in range(len(order))]
-    risen, ends = _risen(view, blocks), _ends(view, blocks)
+    risen = _risen(view, blocks)
+    followed = _followed(structure, view, risen)
+    beside = _ends(view, blocks) | _laterals(view, followed, risen)
     decoding = [_decoding(view, blocks, layers, risen) for layers in members]
     outputs = []
     for index, (layers, later) in enumerate(zip(members, decoding, strict=True)):
         own = set(layers) - later - moved
-        outputs.append(
-            _output(structure, view, blocks, _trunk(structure, view, own - ends or own, stage_of, index, order), risen)
-        )
+        trunk = _trunk(structure, view, own - beside or own, stage_of, index, order)
+        outputs.append(_output(structure, view, blocks, trunk, followed))
     stages = tuple(
         _stage(structure, view, blocks, layers, decoding[index], index, index in dense, outputs[index])
         for index, layers in enumerate(members)
@@ -254,12 +255,47 @@ def _within(block: Block, layers: Sequence[Layer]) -> list[Layer]:
 def _ends(view: View, blocks: Sequence[Block]) -> Set[Layer]:
     """Layers that lead to no other and to no block's output: they make an output of the model, and are no trunk."""
     given = {view.nodes[block.stop - 1] for block in blocks}
-    goals = {layer.node for layer in view.layers} | given
+    leading = _leading(view, {layer.node for layer in view.layers} | given)
+    return {layer for layer in view.layers if layer.node not in leading | given}
+
+
+def _leading(view: View, goals: Set[fx.Node]) -> Set[fx.Node]:
+    """Nodes that lead to one of ``goals``."""
     leading: set[fx.Node] = set()
     for node in reversed(view.nodes):
         if any(user in goals or user in leading for user in node.users):
             leading.add(node)
-    return {layer for layer in view.layers if layer.node not in leading | given}
+    return leading
+
+
+def _followed(structure: Structure, view: View, risen: Set[fx.Node]) -> Mapping[fx.Node, fx.Node]:
+    """What becomes of each node's map, at its resolution, before a layer reads it."""
+    makers = {layer.node for layer in structure.layers}
+    found: dict[fx.Node, fx.Node] = {}
+    for node in reversed(view.nodes):
+        following = [
+            user
+            for user in node.users
+            if user in found
+            and user not in makers
+            and view.area[user] == view.area[node]
+            and (user in risen) == (node in risen)
+            and view.has_channels(user)
+        ]
+        found[node] = found[min(following, key=lambda user: view.index[user])] if following else node
+    return found
+
+
+def _laterals(view: View, followed: Mapping[fx.Node, fx.Node], risen: Set[fx.Node]) -> Set[Layer]:
+    """Layers whose map is only read where a pyramid or a decoder comes back to its resolution and joins it."""
+    makers = {layer.node for layer in view.layers}
+    joins = {node for _, node in view.joins()} & risen - makers
+
+    def is_joined(node: fx.Node) -> bool:
+        users = [user for user in node.users if user in view.index]
+        return bool(users) and all(user in joins and view.area[user] == view.area[node] for user in users)
+
+    return {layer for layer in view.layers if is_joined(followed[layer.node])}
 
 
 def _risen(view: View, blocks: Sequence[Block]) -> Set[fx.Node]:
@@ -268,7 +304,9 @@ def _risen(view: View, blocks: Sequence[Block]) -> Set[fx.Node]:
     What a block does within is its own affair. Streams that exchange maps up and down, as HRNet's, rise to no end.
     """
     level_of = {view.nodes[index]: block.level for block in blocks for index in range(block.start, block.stop)}
-    mapped = [node for node in view.nodes if node in view.dynamic and view.area[node] > 1]
+    makers = {layer.node for layer in view.layers}
+    feeding = makers | _leading(view, makers)  # what a detector does with its boxes has no resolution
+    mapped = [node for node in view.nodes if node in view.dynamic and node in feeding and view.area[node] > 1]
     own = {node: level_of.get(node, view.level_of(node)) for node in mapped}
     before = _lowest(own, view.nodes, lambda node: node.all_input_nodes)
     after = _lowest(own, view.nodes[::-1], lambda node: node.users)
@@ -313,14 +351,16 @@ def _has_layers(view: View, path: str) -> bool:
 
 
 def _output(
-    structure: Structure, view: View, blocks: Sequence[Block], layers: Sequence[Layer], risen: Set[fx.Node]
+    structure: Structure,
+    view: View,
+    blocks: Sequence[Block],
+    layers: Sequence[Layer],
+    followed: Mapping[fx.Node, fx.Node],
 ) -> _Output:
-    """Where a stage ends: the last of the maps that its layers make, each followed until the next layer."""
+    """Where a stage ends: the last of the maps that its layers make."""
     aside = {layer for block in blocks for layer in _within(block, layers) if view.level_of(layer.node) > block.level}
     mapped = [layer for layer in layers if view.layer_area[layer.node] > 1 and layer not in aside]  # not a gate
-    makers = {layer.node for layer in structure.layers}
-    ends = [_followed(view, layer.node, makers, risen) for layer in mapped or layers]
-    node = max(ends, key=lambda end: view.index[end])
+    node = max((followed[layer.node] for layer in mapped or layers), key=lambda end: view.index[end])
     if not isinstance(structure.values[node], Value):
         node = layers[-1].node
     value = structure.values[node]
@@ -330,20 +370,3 @@ def _output(
         resolution=tuple(size for size, extent in dims if structure.fixed(extent)),
         reduction=2 ** view.level(max(1, view.area[node])),  # positions of the larger image, where there is one
     )
-
-
-def _followed(view: View, node: fx.Node, makers: Set[fx.Node], risen: Set[fx.Node]) -> fx.Node:
-    """What becomes of a map, at its resolution, before a layer reads it."""
-    while True:
-        following = [
-            user
-            for user in node.users
-            if user in view.index
-            and user not in makers
-            and view.area[user] == view.area[node]
-            and (user in risen) == (node in risen)
-            and view.has_channels(user)
-        ]
-        if not following:
-            return node
-        node = min(following, key=lambda user: view.index[user])

@@ -17,7 +17,8 @@ class Stage:
 
     Attributes:
         index: 1 for the first.
-        reduction: input size over this stage's size (a power of two; 1 is full resolution, 0.5 twice that).
+        reduction: input size over this stage's size (a power of two; 1 is full resolution, 0.5 twice that); the size of
+            what the first layer sees, where the forward enlarges its input first.
         resolution: positions, e.g. (height, width), at the stage's output.
         width: channels at the stage's output.
         blocks: module names of its blocks; a plain stage has none.

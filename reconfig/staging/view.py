@@ -49,6 +49,7 @@ class View:
         self.layer_area = {layer.node: self._area_of(layer) for layer in self.layers}
         # A latent vector has no positions of its own: what is made of it has as many as its kernels.
         self._rank = len(self.input_shape) or max((len(layer.kernel) for layer in self.layers), default=1) or 1
+        self._whole = max(math.prod(self.input_shape), self._first_area())
 
     def _dynamic(self) -> set[fx.Node]:
         dynamic: set[fx.Node] = set()
@@ -69,6 +70,14 @@ class View:
         if not layer.kernel:
             return math.prod(self._shapes[layer.node][1:-1])
         return math.prod(self._positions[layer.node][-len(layer.shape) :]) if layer.shape else 1
+
+    def _first_area(self) -> int:
+        """Positions that the first layer sees: more than the input has where the forward enlarges it first."""
+        if not self.layers or not len(self.layers[0].kernel) == len(self.input_shape) > 0:
+            return 1
+        first = self.layers[0]
+        sources = [node for node in first.node.all_input_nodes if node in self.dynamic]
+        return max((math.prod(self._shapes[node][-len(first.kernel) :]) for node in sources), default=1)
 
     def _below(self) -> dict[fx.Node, int]:
         """The area of a node's feature map, or, for a pooled one, of the nearest map that it comes back to (a gate)."""
@@ -101,11 +110,11 @@ class View:
         return isinstance(value, Value) and not all(self.structure.fixed(extent) for extent in value.dims)
 
     def level(self, area: int) -> int:
-        """Resolution as the binary logarithm of the reduction, negative where the map is larger than the input.
+        """Resolution as the binary logarithm of the reduction, negative where the map is larger than the whole image.
 
         Unpadded convolutions lose pixels, so it is rounded.
         """
-        return round(math.log2(math.prod(self.input_shape) / area) / self._rank)
+        return round(math.log2(self._whole / area) / self._rank)
 
     def level_of(self, node: fx.Node) -> int:
         """The level of a node's feature map, or of the map that a gate acts on."""

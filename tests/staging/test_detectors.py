@@ -153,3 +153,34 @@ class Shared(nn.Module):
 
 def test_a_head_over_a_pyramid_is_no_trunk_at_any_resolution() -> None:
     assert [stage.width for stage in reconfig.stages(Shared(), IMAGE)] == [16, 16]
+
+
+class Late(Detector):
+    """A pyramid that begins at the second stage, whose width is the pyramid's first, with one prediction for all."""
+
+    def pyramid(self, x: Tensor) -> list[Tensor]:
+        first = self.trunk[0](self.stem(x))
+        second = self.trunk[1](first)
+        third = self.trunk[2](second)
+        low = self.inner[2](third)
+        return [self.inner[1](second) + F.interpolate(low, scale_factor=2.0), low, self.extra(low)]
+
+
+def test_what_a_pyramid_joins_is_no_trunk() -> None:
+    stages = reconfig.stages(Late(), IMAGE)
+    assert [(stage.reduction, stage.width) for stage in stages] == [(2, 16), (4, 32), (8, 64)]
+
+
+class Enlarging(Marked):
+    """Enlarges small images first, as detectors do."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return super().forward(F.interpolate(x, scale_factor=4.0))
+
+
+def test_stages_follow_each_other_where_the_forward_enlarges_its_image() -> None:
+    stages = reconfig.stages(Enlarging(), IMAGE)
+    assert [(stage.reduction, stage.resolution, stage.width) for stage in stages] == [
+        (1, (256, 256), 16),
+        (2, (128, 128), 32),
+    ]
