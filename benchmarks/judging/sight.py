@@ -40,7 +40,7 @@ class Sight:
 
     ``order`` has every module path in the order in which the calls returned, ``shapes`` what each returned last.
     ``weights`` are the shapes of those of convolutions and linear maps. ``divisors`` are what widths may have to be
-    multiples of: groups, heads, halves and quarters.
+    multiples of: groups, heads, halves, thirds and quarters.
     """
 
     outputs: tuple[tuple[int, ...], ...]
@@ -116,12 +116,12 @@ def same_outputs(before: Sight, after: Sight, outputs: Outputs) -> bool:
 
 
 def divisors_of(model: nn.Module) -> frozenset[int]:
-    """Numbers of groups and heads in ``model`` and channels of a group, with 2 and 4 for halves and quarters."""
+    """Numbers of groups and heads in ``model`` and channels of a group, and 2 to 4 for halves, thirds and quarters."""
     names = ("groups", "num_groups", "num_heads", "heads")
     kept = [getattr(module, name, 1) for module in model.modules() for name in names]
     grouped = (module for module in model.modules() if isinstance(module, nn.modules.conv._ConvNd))
     kept += [module.in_channels // module.groups for module in grouped if module.groups > 1]
-    return frozenset({2, 4} | {number for number in kept if isinstance(number, int) and number > 1})
+    return frozenset({2, 3, 4} | {number for number in kept if isinstance(number, int) and number > 1})
 
 
 def fingerprint(model: nn.Module) -> tuple[Any, ...]:

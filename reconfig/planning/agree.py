@@ -11,13 +11,14 @@ from reconfig.planning.budget import Target, meet
 from reconfig.planning.counts import Counts
 from reconfig.planning.reading import Reading
 from reconfig.planning.scaling import Scaling
+from reconfig.rewrite.computed import Computed, common_multiples, computed_numbers
 from reconfig.rewrite.repair import literal_reason, stale_numbers, upstream
 from reconfig.rewrite.steady import first_unsteady
 from reconfig.rewrite.surgery import AttributeEdit, attribute_edits, resize, set_numbers
 from reconfig.rewrite.verify import Mismatch, first_mismatch
 from reconfig.rule import Rule
 from reconfig.trace.record import Shape
-from reconfig.widths.algebra import Extent, parts
+from reconfig.widths.algebra import Extent, Part, parts
 from reconfig.widths.reasons import FrozenKind, Reason
 from reconfig.widths.site import describe
 from reconfig.widths.structure import Attribute, Sizes
@@ -114,16 +115,30 @@ class _Repairs:
         if found:
             self.made.extend(sorted(found, key=lambda attribute: (attribute.path, attribute.name)))
             return
+        computed = computed_numbers(structure, captured, mismatch, sizes)
+        if self._round_alike(computed):
+            return
         extents = [extent for _, extent in mismatch.changes]
-        if not extents:
+        if not extents and not computed:
             # No width around this call changes, so a number was corrected that has nothing to do with widths.
             wrong = [attribute for attribute in self.made if attribute.path == mismatch.node.meta["path"]]
             self.made = [attribute for attribute in self.made if attribute not in wrong]
             self._wrong.update(wrong)
             extents = [attribute.extent for attribute in wrong] or upstream(structure, captured, mismatch, sizes)
+        extents += [((Part(each.width),),) for each in computed]
         if not self._keep(extents, literal_reason(mismatch)) and not self._stop_at_read(number, mismatch):
             name = type(self._reading.skeleton).__name__
             raise VerifyError(f"the rewritten {name} does not run as planned: {mismatch}")
+
+    def _round_alike(self, computed: Sequence[Computed]) -> bool:
+        """Let widths and the numbers that are computed from others be multiples alike; whether they were not."""
+        widths = self._reading.structure.widths
+        changed = False
+        for each in computed:
+            for width, divisor in common_multiples(self._reading.structure, each, self.kept.keys()).items():
+                widths.divisible(((Part(width),),), divisor)
+                changed = True
+        return changed
 
     def _stop_at_read(self, number: int, mismatch: Mismatch) -> bool:
         """Keep all widths behind the last value that was read before a mismatch; whether one was.

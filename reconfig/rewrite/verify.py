@@ -31,12 +31,14 @@ class Mismatch:
             but a number among the call's arguments changed (``x.shape`` was read), those of the calling module that
             have gone from the old number to the new one.
         error: what the call raised, if it did.
+        numbers: the whole numbers among the call's arguments that are others now, before and after.
         another_way: whether the forward made another call in its place.
     """
 
     node: fx.Node
     changes: tuple[tuple[int, Extent], ...]
     error: Exception | None
+    numbers: tuple[tuple[int, int], ...] = ()
     another_way: bool = False
 
     def __str__(self) -> str:
@@ -113,13 +115,18 @@ def compare(
             changes = changes_at(structure, lengths, node) or _changed_numbers(
                 structure, lengths, original, node, other
             )
-            return Mismatch(node, changes, error, another_way=not same)
+            return Mismatch(node, changes, error, _other_numbers(node, other) if same else (), another_way=not same)
     if stop is not None and len(result.nodes) >= stop and result.error is None:
         return None
     if result.error is not None or len(original.nodes) != len(result.nodes):
         last = original.nodes[min(len(original.nodes), len(result.nodes)) - 1]
         return Mismatch(last, changes_at(structure, lengths, last), result.error)
     return None
+
+
+def _other_numbers(node: fx.Node, other: fx.Node) -> tuple[tuple[int, int], ...]:
+    pairs = zip(leaves((node.args, node.kwargs), int), leaves((other.args, other.kwargs), int), strict=False)
+    return tuple({pair: None for pair in pairs if pair[0] != pair[1] and 0 not in pair})
 
 
 class Lengths:

@@ -27,6 +27,9 @@ def matmul(site: Site, left: Value, right: Value) -> Value:
         for back in range(3, len(value.dims) + 1):
             if value.shape[-back] > 1:
                 dims[-back] = value.dims[-back]
+    for back in range(3, min(len(left.dims), len(right.dims)) + 1):
+        if min(left.shape[-back], right.shape[-back]) > 1:
+            site.tie(left.dims[-back], right.dims[-back])
     dims[-2:] = [left.dims[-2], right.dims[-1]]
     if site.made_of_parameters(1):
         site.layer(right.dims[-1], left.dims[-1], left.shape[1:-1])
