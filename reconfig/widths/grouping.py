@@ -1,4 +1,4 @@
-"""What of grouped convolutions stays: how many groups there are, or how wide each is.
+"""What of grouped convolutions and norms stays: how many groups there are, or how wide each is.
 
 A ResNeXt is designed by its number of groups, a RegNet by the width of a group. Whichever is the same throughout a
 network is what it was designed by; the other scales.
@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import fx, nn
 
 from reconfig.draw import listed
@@ -18,6 +19,7 @@ from reconfig.trace.record import Capture, Shape
 
 _CONVOLUTIONS = frozenset({torch.conv1d, torch.conv2d, torch.conv3d})
 _GROUPS = 6  # the position of a convolution's number of groups among its arguments
+_NORMS = frozenset({F.group_norm, torch.group_norm})
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,20 @@ def find_grouping(model: nn.Module, captures: Sequence[Capture], asked: Keep | N
         others = dict.fromkeys(each.path for each in found if not each.countable)
         return Grouping("group-width", tuple(widths), tuple(others))
     return Grouping("groups", tuple(numbers))
+
+
+def norm_length(model: nn.Module, captures: Sequence[Capture]) -> int | None:
+    """Channels of a group in all group norms of ``model``, where their number is not the same; else None."""
+    lengths, numbers = set(), set()
+    for node in (node for capture in captures for node in capture.nodes if node.target in _NORMS):
+        given = node.args[0] if node.args else node.kwargs["input"]
+        number = node.kwargs["num_groups"] if len(node.args) < 2 else node.args[1]
+        channels = given.meta["shape"][1] if isinstance(given, fx.Node) else 0
+        if isinstance(number, int) and 1 < number < channels:
+            numbers.add(number)
+            follows = getattr(model.get_submodule(node.meta["path"]), "num_groups", None) == number
+            lengths.add(channels // number if follows else 0)
+    return next(iter(lengths)) if len(lengths) == 1 < len(numbers) and 0 not in lengths else None
 
 
 def _grouped(model: nn.Module, node: fx.Node) -> Iterator[_Grouped]:

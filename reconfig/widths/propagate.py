@@ -15,7 +15,7 @@ from reconfig.trace.skeleton import tensors_of
 from reconfig.widths.algebra import const
 from reconfig.widths.calls import HANDLERS, Handler, unknown
 from reconfig.widths.flops import LAWS
-from reconfig.widths.grouping import find_grouping
+from reconfig.widths.grouping import find_grouping, norm_length
 from reconfig.widths.reasons import INPUT, OUTPUT, FrozenKind, Reason
 from reconfig.widths.site import Draft, Site, source_line
 from reconfig.widths.solver import Widths
@@ -35,7 +35,7 @@ def propagate(
     """
     widths = Widths(apart)
     params = {name: tuple(widths.fresh(size) for size in tensor.shape) for name, tensor in tensors_of(model)}
-    draft = Draft(widths, params, find_grouping(model, captures, keep))
+    draft = Draft(widths, params, find_grouping(model, captures, keep), norm_length(model, captures))
     for capture in captures:
         for index, node in enumerate(capture.nodes):
             draft.values[node] = _value(draft, node, index)

@@ -21,12 +21,14 @@ from reconfig.widths.structure import Attribute, Layer, Value
 @dataclass
 class Draft:
     """A structure in the making. The fields are those of ``Structure``, and
+    ``norm_length``: the channels that a group of each group norm keeps; None where the number of groups stays;
     ``varying``: the nodes that do not follow from parameters alone.
     """
 
     widths: Widths
     params: dict[str, Dims]
     grouping: Grouping | None
+    norm_length: int | None = None
     values: dict[fx.Node, Any] = field(default_factory=dict)
     layers: list[Layer] = field(default_factory=list)
     attributes: list[Attribute] = field(default_factory=list)

@@ -124,3 +124,34 @@ def test_groups_are_grown_whole(rule: str) -> None:
     model, image = grouped(4, 8).eval().double(), torch.randn(2, 3, 16, 16).double()
     grown = reconfig.apply(model, rule, weights="inherit", example_input=image)
     torch.testing.assert_close(grown.eval()(image), model(image))
+
+
+def normed(one: int, two: int) -> Net:
+    """Two stages with group norms of so many groups."""
+    trunk = nn.Sequential(
+        GroupedBlock(16, 16, 1), nn.GroupNorm(one, 16), GroupedBlock(16, 32, 1, 2), nn.GroupNorm(two, 32)
+    )
+    return Net(trunk, 16, 32)
+
+
+@pytest.mark.parametrize(
+    ("groups", "width", "after"),
+    [((4, 8), 20, 5), ((4, 4), 20, 4), ((2, 8), 16, 8)],
+    ids=["length", "number", "neither"],
+)
+def test_group_norms_keep_what_is_the_same_throughout(groups: tuple[int, int], width: int, after: int) -> None:
+    plan, result = check(normed(*groups), IMAGE, "10-6")
+    assert (plan.stages[-1].width, result.trunk[3].num_groups) == ((32, width), after)
+    assert result.trunk[3].num_channels == width
+    assert not plan.frozen
+
+
+def test_a_number_of_a_norm_that_no_module_keeps_stays() -> None:
+    class Literal(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.group_norm(x, 8)
+
+    model = normed(4, 8)
+    model.trunk.append(Literal())
+    plan, result = check(model, IMAGE, "10-6")
+    assert (plan.stages[-1].width, result.trunk[3].num_groups) == ((32, 16), 8)

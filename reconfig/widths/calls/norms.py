@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from reconfig.trace.leaves import leaves
+from reconfig.widths.algebra import Extent
 from reconfig.widths.calls.table import named, table
 from reconfig.widths.site import Site
 from reconfig.widths.structure import Value
@@ -36,12 +37,21 @@ def group_norm(site: Site, input: Value, num_groups: int, *args: Any, **kwargs: 
     channels = input.dims[1]
     if num_groups > 1 and num_groups == input.shape[1]:
         site.keep(num_groups=channels)  # as many groups as channels: each is normalised by itself
+    elif num_groups > 1 and _keeps_length(site, channels):
+        site.keep(num_groups=site.divide(channels, input.shape[1] // num_groups))
     elif num_groups > 1:
         site.widths.divisible(channels, num_groups)
     for value in leaves((args, kwargs), Value):
         site.adopt(value.dims[0], channels)
     site.keep(num_channels=channels)
     return input
+
+
+def _keeps_length(site: Site, channels: Extent) -> bool:
+    """Whether groups keep their channels, and their number scales."""
+    length = site.draft.norm_length
+    terms = site.widths.resolve(channels)
+    return length is not None and all(site.widths.size((term,)) % length == 0 for term in terms)
 
 
 def layer_norm(site: Site, input: Value, normalized_shape: Sequence[int], *args: Any, **kwargs: Any) -> Value:
