@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from reconfig.errors import StageError
-from reconfig.staging.units import Block
+from reconfig.staging.units import Block, Stretches
 from reconfig.staging.view import View
+from reconfig.widths.algebra import single_width
 from reconfig.widths.structure import Layer
 
 _AVERAGE_POOLS = {torch._C._nn.avg_pool2d, F.avg_pool2d, F.avg_pool1d, F.avg_pool3d}
@@ -62,7 +63,43 @@ def found_levels(view: View, blocks: Sequence[Block], stem: int) -> Levels:
         else:
             start = min(start, layer.index)  # nothing behind a stage is the stem
             levels[layer] = view.level_of(_commuted(view, layer))
-    return _shared(levels)
+    return _shared(_with_their_trunk(view, blocks, levels))
+
+
+def _with_their_trunk(view: View, blocks: Sequence[Block], levels: Levels) -> Levels:
+    """Layers that make the width of a residual trunk behind the pool that follows, as a ResNet-9's, are its own."""
+    stretches = Stretches(blocks)
+    trunk: dict[int, set[int]] = {}
+    width_of: dict[Layer, int] = {}
+    for layer, level in levels.items():
+        width = single_width(view.structure.widths.resolve(layer.out))
+        if width is None or isinstance(level, Outside) or layer.depthwise:
+            continue
+        if stretches.covers(layer.index):
+            trunk.setdefault(width, set()).add(level)
+        elif _is_pooled(view, layer):
+            width_of[layer] = width
+
+    def moved(layer: Layer, level: int | Outside) -> int | Outside:
+        behind = min(trunk.get(width_of.get(layer, -1), ()), key=in_order, default=None)
+        if behind is None or isinstance(level, Outside) or in_order(behind) <= in_order(level):
+            return level
+        return behind
+
+    return {layer: moved(layer, level) for layer, level in levels.items()}
+
+
+def _is_pooled(view: View, layer: Layer) -> bool:
+    """Whether a call that is no layer lowers the resolution of a layer's map before anything else reads it."""
+    makers = {other.node for other in view.layers}
+    node = layer.node
+    while True:
+        users = [user for user in node.users if user in view.index]
+        if len(users) != 1 or users[0] in makers:
+            return False
+        if view.area[users[0]] < view.area[node]:
+            return view.area[users[0]] > 1
+        node = users[0]
 
 
 def _shared(levels: Levels) -> Levels:

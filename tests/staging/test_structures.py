@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from graphs import check
@@ -22,7 +24,7 @@ from structures import (
     nested_unet,
     plain,
 )
-from torch import nn
+from torch import Tensor, nn
 
 import reconfig
 from reconfig import FrozenError, FrozenKind
@@ -110,3 +112,33 @@ def test_a_stage_that_stays_whole_is_said_first() -> None:
     with pytest.raises(FrozenError, match="1 widths cannot be scaled"):
         reconfig.plan(Peephole(), "10-4", example_input=IMAGE, strict=True)
     assert not reconfig.plan(nested(16, 32), "10-4", example_input=IMAGE).unscaled()
+
+
+class Nine(nn.Module):
+    """A ResNet-9: layers that double the width and pool, and residuals without a module of their own behind some."""
+
+    def __init__(self, pool: Callable[[int], nn.Module] = nn.MaxPool2d) -> None:
+        super().__init__()
+        self.one, self.two, self.three, self.four = conv(3, 8), conv(8, 16), conv(16, 24), conv(24, 32)
+        self.res1, self.res2 = nn.Sequential(conv(16, 16), conv(16, 16)), nn.Sequential(conv(32, 32), conv(32, 32))
+        self.pool, self.head = pool(2), nn.Linear(32, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(self.two(self.one(x)))
+        x = self.pool(self.three(self.res1(x) + x))
+        x = self.pool(self.four(x))
+        return self.head((self.res2(x) + x).mean((2, 3)))
+
+
+@pytest.mark.parametrize("pool", [nn.MaxPool2d, nn.AvgPool2d])
+def test_a_layer_whose_width_is_the_trunks_behind_its_pool_is_of_the_trunks_stage(pool: type[nn.Module]) -> None:
+    plan, result = check(Nine(pool), torch.zeros(2, 3, 32, 32), "10-4")
+    assert [(stage.reduction, stage.width) for stage in plan.stages] == [(2, (24, 24)), (8, (32, 13))]
+    assert (result.four[0].out_channels, result.res2[1][0].out_channels, result.two[0].out_channels) == (13, 13, 16)
+    assert not plan.frozen
+
+
+def test_a_layer_before_a_pool_stays_where_no_trunk_has_its_width() -> None:
+    layers = [conv(3, 8), nn.MaxPool2d(2), conv(8, 16), nn.MaxPool2d(2), conv(16, 16), nn.AdaptiveAvgPool2d(1)]
+    stages = reconfig.stages(nn.Sequential(*layers, nn.Flatten(), nn.Linear(16, 5)), torch.zeros(2, 3, 32, 32))
+    assert [(stage.reduction, stage.width) for stage in stages] == [(1, 8), (2, 16), (4, 16)]
