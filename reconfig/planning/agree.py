@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from os.path import basename
 
@@ -12,7 +12,8 @@ from reconfig.planning.counts import Counts
 from reconfig.planning.reading import Reading
 from reconfig.planning.scaling import Scaling
 from reconfig.rewrite.computed import Computed, common_multiples, computed_numbers
-from reconfig.rewrite.repair import literal_reason, stale_numbers, upstream
+from reconfig.rewrite.fresh import failing_resets
+from reconfig.rewrite.repair import downstream, literal_reason, stale_numbers, upstream
 from reconfig.rewrite.steady import first_unsteady
 from reconfig.rewrite.surgery import AttributeEdit, attribute_edits, resize, set_numbers
 from reconfig.rewrite.verify import Mismatch, first_mismatch
@@ -58,6 +59,7 @@ def agree(
     """
     structure = reading.structure
     repairs = _Repairs(reading, kept)
+    failing = failing_resets(reading.skeleton)
     while True:
         scaling = Scaling(reading, rule, repairs.kept)
         sizes: Sizes = scaling(gamma)
@@ -71,9 +73,13 @@ def agree(
         edits = attribute_edits(reading.skeleton, kept_numbers, structure.widths, sizes)
         resize(reading.skeleton, shapes, edits)
         mismatch = _first_mismatch(reading, sizes, repairs.followed)
-        if mismatch is None:
+        own_lengths = failing_resets(reading.skeleton) - failing if mismatch is None else set()
+        if mismatch is None and not own_lengths:
             return Agreement(gamma, sizes, shapes, edits, repairs.kept)
-        repairs.answer(*mismatch, sizes, edits)
+        if mismatch is None:
+            repairs.keep_of_modules(own_lengths)
+        else:
+            repairs.answer(*mismatch, sizes, edits)
         set_numbers(reading.skeleton, {(edit.path, edit.name): edit.old for edit in edits})
 
 
@@ -125,10 +131,31 @@ class _Repairs:
             self.made = [attribute for attribute in self.made if attribute not in wrong]
             self._wrong.update(wrong)
             extents = [attribute.extent for attribute in wrong] or upstream(structure, captured, mismatch, sizes)
+            if not extents and mismatch.error is not None:
+                extents = downstream(structure, captured, mismatch, sizes)
         extents += [((Part(each.width),),) for each in computed]
         if not self._keep(extents, literal_reason(mismatch)) and not self._stop_at_read(number, mismatch):
             name = type(self._reading.skeleton).__name__
             raise VerifyError(f"the rewritten {name} does not run as planned: {mismatch}")
+
+    def keep_of_modules(self, paths: Set[str]) -> None:
+        """Keep the tensors of modules that make them in lengths of their own, whenever they are drawn anew.
+
+        Raises:
+            VerifyError: where nothing is left to keep.
+        """
+        before = len(self.kept)
+        for path in sorted(paths):
+            own = [
+                extent
+                for name, dims in self._reading.structure.params.items()
+                if name.startswith(f"{path}.")
+                for extent in dims
+            ]
+            self._keep(own, Reason(FrozenKind.CALL, f"reset_parameters of {path} makes tensors of its own length"))
+        if len(self.kept) == before:
+            name = type(self._reading.skeleton).__name__
+            raise VerifyError(f"reset_parameters of {', '.join(sorted(paths))} fails in the rewritten {name}")
 
     def _round_alike(self, computed: Sequence[Computed]) -> bool:
         """Let widths and the numbers that are computed from others be multiples alike; whether they were not."""

@@ -7,8 +7,9 @@ constants, and for each kind of layer the spread is explained by the fan-in, the
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Sequence, Set
 from dataclasses import dataclass
 from statistics import fmean, pstdev
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from reconfig.rewrite.depth import DepthEdit, origin
 from reconfig.trace.skeleton import modules_of, tensors_by_name, tensors_of
+from reconfig.trace.watch import preserved_rng
 
 _SAMPLE = 1 << 16  # enough entries to tell a law by
 _UNIFORM_KURTOSIS, _NORMAL_KURTOSIS = 1.8, 3.0
@@ -94,11 +96,31 @@ def fresh(original: nn.Module, edits: Sequence[DepthEdit]) -> Callable[[str, Ten
 
 def reset_own(model: nn.Module) -> None:
     """Let every class outside of torch that has a ``reset_parameters`` of its own use it, inner modules first."""
-    for module in reversed(list(model.modules())):
-        reset = getattr(type(module), "reset_parameters", None)
-        if reset is not None and not reset.__module__.startswith("torch."):
-            with torch.no_grad():
-                module.reset_parameters()  # type: ignore[operator]
+    for _, module in reversed(_with_own_reset(model)):
+        with torch.no_grad():
+            module.reset_parameters()  # type: ignore[operator]
+
+
+def failing_resets(skeleton: nn.Module) -> Set[str]:
+    """The modules of a skeleton whose own ``reset_parameters`` raises: most of those make tensors of other shapes."""
+    failing = set()
+    for path, module in _with_own_reset(skeleton):
+        try:
+            with torch.no_grad(), preserved_rng():
+                copy.deepcopy(module).reset_parameters()  # type: ignore[operator]
+        except Exception:  # any: it is other people's code
+            failing.add(path)
+    return failing
+
+
+def _with_own_reset(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The modules of classes outside of torch that have a ``reset_parameters``."""
+    resets = ((path, module, getattr(type(module), "reset_parameters", None)) for path, module in model.named_modules())
+    return [
+        (path, module)
+        for path, module, reset in resets
+        if reset is not None and not reset.__module__.startswith("torch.")
+    ]
 
 
 def _new_fans(module: nn.Module, leaf: str, new: Tensor) -> Fans:

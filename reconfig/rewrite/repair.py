@@ -49,6 +49,16 @@ def upstream(structure: Structure, original: Capture, mismatch: Mismatch, sizes:
     return []
 
 
+def downstream(structure: Structure, original: Capture, mismatch: Mismatch, sizes: Sizes) -> list[Extent]:
+    """What changes at the first call behind a mismatch around which something does: the code may have asserted it."""
+    lengths = Lengths(structure, sizes)
+    for node in original.nodes[original.nodes.index(mismatch.node) + 1 :]:
+        changes = changes_at(structure, lengths, node)
+        if changes:
+            return [extent for _, extent in changes]
+    return []
+
+
 def literal_reason(mismatch: Mismatch) -> Reason:
     """Why the widths at a mismatch have to stay."""
     numbers = sorted({old for old, _ in mismatch.changes} & numbers_in(mismatch.node))

@@ -365,8 +365,10 @@ def _output(
         node = layers[-1].node
     value = structure.values[node]
     dims = list(zip(value.shape[1:], value.dims[1:], strict=True))
+    made = structure.widths_in(*(layer.out for layer in structure.layers))  # tokens of a parameter are no channels
+    channels = next((extent for _, extent in dims if structure.widths_in(extent) & made), layers[-1].out)
     return _Output(
-        channels=next((extent for _, extent in dims if not structure.fixed(extent)), layers[-1].out),
-        resolution=tuple(size for size, extent in dims if structure.fixed(extent)),
+        channels=channels,
+        resolution=tuple(size for size, extent in dims if extent is not channels),
         reduction=2 ** view.level(max(1, view.area[node])),  # positions of the larger image, where there is one
     )

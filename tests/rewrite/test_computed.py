@@ -109,3 +109,46 @@ def test_attention_of_another_width_than_its_trunk_is_refused_by_no_error() -> N
     plan, result = check(Net(Other(48, 4, 24), 48), IMAGE, "10-4")
     assert result.attention.qkv.out_features == 3 * 4 * (plan.stages[-1].width[1] // 8)
     assert reconfig.Plan.from_json(plan.to_json()) == plan
+
+
+class Scales(nn.Module):
+    """A buffer of a length that the module knows by another number, of which its own code makes it anew."""
+
+    def __init__(self, width: int, asserts: bool) -> None:
+        super().__init__()
+        self.dim, self.asserts = 4 * width, asserts
+        self.register_buffer("scales", torch.empty(width), persistent=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        self.scales.copy_(torch.linspace(0.5, 1, self.dim // 4))
+
+    def all(self) -> Tensor:
+        assert not self.asserts or self.scales.numel() == self.dim // 4
+        return self.scales.flatten()
+
+
+class Scaled(nn.Module):
+    def __init__(self, asserts: bool) -> None:
+        super().__init__()
+        self.stem, self.one, self.two = conv(3, 16), block(16, 16), block(16, 32, 2)
+        self.by, self.head = Scales(32, asserts), nn.Linear(32, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scales = self.by.all()
+        return self.head(self.two(self.one(self.stem(x))).mean((2, 3)) * scales)
+
+
+@pytest.mark.parametrize(
+    ("asserts", "kind", "reason"),
+    [
+        (False, FrozenKind.CALL, "reset_parameters of by makes tensors of its own length"),
+        (True, FrozenKind.LITERAL, "sizes that do not follow the widths: "),
+    ],
+)
+def test_a_length_that_a_module_insists_on_stays(asserts: bool, kind: FrozenKind, reason: str) -> None:
+    plan, result = check(Scaled(asserts), IMAGE, "10-5")
+    (frozen,) = plan.frozen
+    assert (frozen.kind, frozen.width) == (kind, 32)
+    assert frozen.reason.startswith(reason)
+    assert result.two.inside[0][0].out_channels == 16
