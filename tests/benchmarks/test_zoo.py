@@ -75,6 +75,9 @@ def test_feature_maps_may_scale_where_an_entry_says_so() -> None:
     assert same_outputs(whole, narrow, "scale")
     assert not same_outputs(whole, narrow, "keep")
     assert not same_outputs(whole, classes, "scale")
+    tokens = [dataclasses.replace(whole, outputs=((1, 5, width), (1, width))) for width in (8, 4)]
+    assert same_outputs(*tokens, "scale")
+    assert not same_outputs(whole, tokens[0], "scale")
 
 
 def test_options_of_an_entry_may_be_objects() -> None:
