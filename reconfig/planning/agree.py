@@ -35,6 +35,7 @@ class Agreement:
         shapes: of every parameter and buffer.
         attributes: the numbers that modules keep, with their new values.
         kept: the widths that keep their size, and why.
+        divisors: what each width is a multiple of.
     """
 
     gamma: float
@@ -42,6 +43,7 @@ class Agreement:
     shapes: dict[str, Shape]
     attributes: tuple[AttributeEdit, ...]
     kept: dict[int, Reason]
+    divisors: Sequence[int]
 
 
 def agree(
@@ -61,7 +63,7 @@ def agree(
     repairs = _Repairs(reading, kept)
     failing = failing_resets(reading.skeleton)
     while True:
-        scaling = Scaling(reading, rule, repairs.kept)
+        scaling = Scaling(reading, rule, repairs.kept, repairs.divisors)
         sizes: Sizes = scaling(gamma)
         if target is not None:
             gamma, sizes = meet(counts.params if target.unit == "params" else counts.flops, scaling, target)
@@ -75,7 +77,7 @@ def agree(
         mismatch = _first_mismatch(reading, sizes, repairs.followed)
         own_lengths = failing_resets(reading.skeleton) - failing if mismatch is None else set()
         if mismatch is None and not own_lengths:
-            return Agreement(gamma, sizes, shapes, edits, repairs.kept)
+            return Agreement(gamma, sizes, shapes, edits, repairs.kept, repairs.divisors)
         if mismatch is None:
             repairs.keep_of_modules(own_lengths)
         else:
@@ -96,12 +98,14 @@ class _Repairs:
 
     Attributes:
         kept: the widths that stay, and why.
+        divisors: what each width has to be a multiple of.
         made: the numbers that turned out to follow a width.
         followed: up to which node each capture is followed; None is to its end.
     """
 
     def __init__(self, reading: Reading, kept: Mapping[int, Reason]) -> None:
         self.kept = dict(kept)
+        self.divisors = list(reading.structure.widths.divisors)
         self._from_the_start = kept
         self.made: list[Attribute] = []
         self.followed: list[int | None] = [None] * len(reading.structure.captures)
@@ -159,13 +163,11 @@ class _Repairs:
 
     def _round_alike(self, computed: Sequence[Computed]) -> bool:
         """Let widths and the numbers that are computed from others be multiples alike; whether they were not."""
-        widths = self._reading.structure.widths
-        changed = False
+        before, structure = list(self.divisors), self._reading.structure
         for each in computed:
-            for width, divisor in common_multiples(self._reading.structure, each, self.kept.keys()).items():
-                widths.divisible(((Part(width),),), divisor)
-                changed = True
-        return changed
+            for width, divisor in common_multiples(each, self.divisors, structure, self.kept.keys()).items():
+                self.divisors[width] = divisor
+        return self.divisors != before
 
     def _stop_at_read(self, number: int, mismatch: Mismatch) -> bool:
         """Keep all widths behind the last value that was read before a mismatch; whether one was.

@@ -61,7 +61,7 @@ def solve_depth(
         """How much too deep a network of these depths is; negative where it is too shallow."""
         whole = settled(depths)
         reading = at_depth(whole)
-        scaling = Scaling(reading, whole, kept_widths(reading, outputs))
+        scaling = Scaling(reading, whole, kept_widths(reading, outputs), reading.structure.widths.divisors)
         counts = Counts(reading)
         count = counts.params if target.unit == "params" else counts.flops
         if wanted is None:

@@ -86,22 +86,23 @@ class Scaling:
         reading: the model.
         rule: what to make of it.
         kept: the widths that keep their size.
+        divisors: what each width is a multiple of.
     """
 
-    def __init__(self, reading: Reading, rule: Rule, kept: Mapping[int, Reason]) -> None:
-        widths, stage_of = reading.structure.widths, reading.placement.stage_of
+    def __init__(self, reading: Reading, rule: Rule, kept: Mapping[int, Reason], divisors: Sequence[int]) -> None:
+        stage_of = reading.placement.stage_of
         ratios = Ratios(reading, rule)
         channels = reading.structure.channels_per_width()
         members: dict[tuple[int, float, int, int], list[int]] = {}
         self._own = reading.structure.own_sizes()
-        self._any_size = {width for width in self._own if rule.multiple == widths.divisors[width] == 1}
+        self._any_size = {width for width in self._own if rule.multiple == divisors[width] == 1}
         for width, size in self._own.items():
             if width in stage_of and width not in kept:
                 key = stage_of[width], ratios(width), size, channels.get(width, 1)
                 members.setdefault(key, []).append(width)
 
         def group(found: list[int], size: int, ratio: float, each: int) -> Group:
-            divisor = lcm(*(widths.divisors[width] for width in found))
+            divisor = lcm(*(divisors[width] for width in found))
             return Group(tuple(found), size, ratio, divisor, lcm(divisor, rule.multiple // gcd(rule.multiple, each)))
 
         self.groups = tuple(group(found, size, ratio, each) for (_, ratio, size, each), found in members.items())

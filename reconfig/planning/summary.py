@@ -25,7 +25,7 @@ def frozen_widths(reading: Reading, rule: Rule, result: Agreement) -> tuple[Froz
     each = structure.channels_per_width()
     sizes = {width: size * each.get(width, 1) for width, size in structure.own_sizes().items()}
     for width, size in sizes.items():
-        reason = result.kept.get(width) or _stuck(structure, width, result.sizes)
+        reason = result.kept.get(width) or _stuck(structure, width, result)
         stage = placement.stage_of.get(width)
         if reason is None or stage is None or reason.kind in _NATURAL:
             continue
@@ -44,11 +44,11 @@ def frozen_widths(reading: Reading, rule: Rule, result: Agreement) -> tuple[Froz
     )
 
 
-def _stuck(structure: Structure, width: int, sizes: Sizes) -> Reason | None:
+def _stuck(structure: Structure, width: int, result: Agreement) -> Reason | None:
     """Why a width that stayed as it was could not become smaller, if it could not."""
-    divisor = structure.widths.divisors[width]
+    divisor = result.divisors[width]
     channels = divisor * structure.channels_per_width().get(width, 1)
-    if channels == 1 or not structure.widths.sizes[width] == sizes[width] == divisor:
+    if channels == 1 or not structure.widths.sizes[width] == result.sizes[width] == divisor:
         return None
     return Reason(FrozenKind.DIVISOR, f"its channels come in multiples of {channels}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from math import gcd, lcm
 
@@ -42,24 +42,25 @@ def computed_numbers(structure: Structure, original: Capture, mismatch: Mismatch
     return tuple(found)
 
 
-def common_multiples(structure: Structure, computed: Computed, kept: Set[int]) -> Mapping[int, int]:
+def common_multiples(
+    computed: Computed, divisors: Sequence[int], structure: Structure, kept: Set[int]
+) -> Mapping[int, int]:
     """What both widths have to be multiples of, so that the number and what it has to be as long as round alike.
 
-    Empty where they are that already, or one of them does not scale.
+    Empty where ``divisors`` say so already, or one of the two is ``kept``.
     """
-    widths = structure.widths
     within = parts(computed.extent)
     if len(computed.extent) > 1 or len(within) > 1 or kept & {computed.width, within[0].width}:
         return {}
     (term,), ((other, den),) = computed.extent, within
     factor = number(term)
-    if widths.divisors[other] * factor % den:
+    if divisors[other] * factor % den:
         return {}
-    least = lcm(widths.divisors[computed.width], computed.over * (widths.divisors[other] * factor // den))
+    least = lcm(divisors[computed.width], computed.over * (divisors[other] * factor // den))
     length = least // computed.over * den
-    wanted = {computed.width: least, other: lcm(widths.divisors[other], length // gcd(length, factor))}
-    new = {width: divisor for width, divisor in wanted.items() if divisor != widths.divisors[width]}
-    return new if all(widths.sizes[width] % divisor == 0 for width, divisor in new.items()) else {}
+    wanted = {computed.width: least, other: lcm(divisors[other], length // gcd(length, factor))}
+    new = {width: divisor for width, divisor in wanted.items() if divisor != divisors[width]}
+    return new if all(structure.widths.sizes[width] % divisor == 0 for width, divisor in new.items()) else {}
 
 
 def _dims(structure: Structure, nodes: list[fx.Node]) -> Iterator[tuple[int, Extent]]:
