@@ -74,7 +74,7 @@ def test_items_are_done_in_their_order_and_once(tmp_path: Path) -> None:
 
 
 def test_one_that_is_stopped_by_the_clock_goes_on_the_next_time(tmp_path: Path) -> None:
-    item = counting("slow", 24, 0.2)
+    item = counting("slow", 40, 0.2)
     gathered((item,), tmp_path, 1.5)
     held = Held(tmp_path, item)
     (attempt,) = held.attempts()
@@ -83,7 +83,7 @@ def test_one_that_is_stopped_by_the_clock_goes_on_the_next_time(tmp_path: Path) 
     assert expected(item, (item,), tmp_path).basis.startswith("measured")
     gathered((item,), tmp_path)
     assert held.finished
-    assert (held.folder / "log.txt").read_text() == "".join(f"did {number}\n" for number in range(24))
+    assert (held.folder / "log.txt").read_text() == "".join(f"did {number}\n" for number in range(40))
 
 
 def test_one_that_cannot_be_divided_is_begun_only_if_it_fits(tmp_path: Path) -> None:

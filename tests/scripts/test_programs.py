@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -115,7 +116,10 @@ def test_interrupts_end_it_as_they_end_python(tmp_path: Path) -> None:
     ends = []
     for words in ([], ["-m", "reconfig", "run"]):
         command = [sys.executable, *words, str(script)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        # A shell that runs the tests in the background has its children ignore interrupts.
+        heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, preexec_fn=heeded) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "started\n"
             time.sleep(0.5)  # until it waits
