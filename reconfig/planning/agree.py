@@ -19,7 +19,7 @@ from reconfig.rewrite.surgery import AttributeEdit, attribute_edits, resize, set
 from reconfig.rewrite.verify import Mismatch, first_mismatch
 from reconfig.rule import Rule
 from reconfig.trace.record import Shape
-from reconfig.widths.algebra import Extent, Part, parts
+from reconfig.widths.algebra import Extent, parts
 from reconfig.widths.reasons import FrozenKind, Reason
 from reconfig.widths.site import describe
 from reconfig.widths.structure import Attribute, Sizes
@@ -137,7 +137,7 @@ class _Repairs:
             extents = [attribute.extent for attribute in wrong] or upstream(structure, captured, mismatch, sizes)
             if not extents and mismatch.error is not None:
                 extents = downstream(structure, captured, mismatch, sizes)
-        extents += [((Part(each.width),),) for each in computed]
+        extents += [each.source for each in computed]
         if not self._keep(extents, literal_reason(mismatch)) and not self._stop_at_read(number, mismatch):
             name = type(self._reading.skeleton).__name__
             raise VerifyError(f"the rewritten {name} does not run as planned: {mismatch}")

@@ -10,15 +10,15 @@ from torch import fx
 
 from reconfig.rewrite.verify import Lengths, Mismatch
 from reconfig.trace.record import Capture
-from reconfig.widths.algebra import Extent, number, parts, single_width
+from reconfig.widths.algebra import Extent, number, parts
 from reconfig.widths.structure import Sizes, Structure
 
 
 @dataclass(frozen=True)
 class Computed:
-    """A number that a call was given: a width over a whole number. It has to be as long as ``extent``."""
+    """A number that a call was given: the length of ``source`` over a whole number. It has to be that of ``extent``."""
 
-    width: int
+    source: Extent
     over: int
     extent: Extent
 
@@ -26,8 +26,8 @@ class Computed:
 def computed_numbers(structure: Structure, original: Capture, mismatch: Mismatch, sizes: Sizes) -> tuple[Computed, ...]:
     """What the numbers may have been computed from that came out another way at the mismatch than planned.
 
-    Looked for are widths inside the calling module that, over a whole number, were the number before and are the one
-    that the call was given now.
+    Looked for are dimensions inside the calling module that, over a whole number, were the number before and are the
+    one that the call was given now.
     """
     resolve, lengths = structure.widths.resolve, Lengths(structure, sizes)
     path = mismatch.node.meta["path"]
@@ -36,9 +36,9 @@ def computed_numbers(structure: Structure, original: Capture, mismatch: Mismatch
     for before, after in mismatch.numbers:
         wanted = {resolve(extent) for size, extent in _dims(structure, [mismatch.node]) if size == before}
         for size, extent in set(_dims(structure, inside)):
-            width = single_width(resolve(extent))
-            if width is not None and size % before == 0 and lengths(extent) // (size // before) == after:
-                found |= {Computed(width, size // before, each): None for each in wanted if parts(each)}
+            source = resolve(extent)
+            if _has_one_width(source) and size % before == 0 and lengths(extent) // (size // before) == after:
+                found |= {Computed(source, size // before, each): None for each in wanted if _has_one_width(each)}
     return tuple(found)
 
 
@@ -49,18 +49,34 @@ def common_multiples(
 
     Empty where ``divisors`` say so already, or one of the two is ``kept``.
     """
-    within = parts(computed.extent)
-    if len(computed.extent) > 1 or len(within) > 1 or kept & {computed.width, within[0].width}:
+    (own,), (other,) = parts(computed.source), parts(computed.extent)
+    steps = _step(computed.source, divisors), _step(computed.extent, divisors)
+    if kept & {own.width, other.width} or not all(steps):
         return {}
-    (term,), ((other, den),) = computed.extent, within
-    factor = number(term)
-    if divisors[other] * factor % den:
-        return {}
-    least = lcm(divisors[computed.width], computed.over * (divisors[other] * factor // den))
-    length = least // computed.over * den
-    wanted = {computed.width: least, other: lcm(divisors[other], length // gcd(length, factor))}
+    least = lcm(steps[0], computed.over * steps[1])
+    wanted = {
+        own.width: _divisor(computed.source, least, divisors),
+        other.width: _divisor(computed.extent, least // computed.over, divisors),
+    }
     new = {width: divisor for width, divisor in wanted.items() if divisor != divisors[width]}
     return new if all(structure.widths.sizes[width] % divisor == 0 for width, divisor in new.items()) else {}
+
+
+def _has_one_width(extent: Extent) -> bool:
+    return len(extent) == 1 and len(parts(extent)) == 1
+
+
+def _step(extent: Extent, divisors: Sequence[int]) -> int:
+    """What the length of an extent of one width is a multiple of; 0 where that is not whole."""
+    (term,), ((width, den),) = extent, parts(extent)
+    whole, rest = divmod(number(term) * divisors[width], den)
+    return 0 if rest else whole
+
+
+def _divisor(extent: Extent, multiple: int, divisors: Sequence[int]) -> int:
+    """What the width of an extent has to be a multiple of, for its length to be one of ``multiple``."""
+    (term,), ((width, den),) = extent, parts(extent)
+    return lcm(divisors[width], multiple * den // gcd(multiple * den, number(term)))
 
 
 def _dims(structure: Structure, nodes: list[fx.Node]) -> Iterator[tuple[int, Extent]]:

@@ -365,8 +365,7 @@ def _output(
         node = layers[-1].node
     value = structure.values[node]
     dims = list(zip(value.shape[1:], value.dims[1:], strict=True))
-    made = structure.widths_in(*(layer.out for layer in structure.layers))  # tokens of a parameter are no channels
-    channels = next((extent for _, extent in dims if structure.widths_in(extent) & made), layers[-1].out)
+    channels = next((extent for _, extent in dims if view.is_made(extent)), layers[-1].out)
     return _Output(
         channels=channels,
         resolution=tuple(size for size, extent in dims if extent is not channels),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx
 
 from reconfig.trace.record import Capture, Shape
+from reconfig.widths.algebra import Extent
 from reconfig.widths.structure import Layer, Structure, Value
 
 _JOINS = {
@@ -33,6 +34,7 @@ class View:
         self.nodes = self.capture.nodes
         self.index = {node: number for number, node in enumerate(self.nodes)}
         self.dynamic = self._dynamic()
+        self._made = structure.widths_in(*(layer.out for layer in structure.layers))
         self._shapes = {node: same.meta["shape"] for node, same in zip(self.nodes, roomy.nodes, strict=True)}
         self._positions = {
             node: self._constant_sizes(shape, structure.values[node]) for node, shape in self._shapes.items()
@@ -63,7 +65,11 @@ class View:
         """The batch and whatever else no width is in."""
         if not isinstance(value, Value):
             return ()
-        return tuple(size for size, extent in zip(shape, value.dims, strict=True) if self.structure.fixed(extent))
+        return tuple(size for size, extent in zip(shape, value.dims, strict=True) if not self.is_made(extent))
+
+    def is_made(self, extent: Extent) -> bool:
+        """Whether a layer makes one of its widths: tokens that a parameter adds are positions, and no channels."""
+        return bool(self.structure.widths_in(extent) & self._made)
 
     def _area_of(self, layer: Layer) -> int:
         """Positions of what a layer gives, as ``Layer.shape`` has them, on the larger image."""

@@ -142,3 +142,26 @@ def test_a_layer_before_a_pool_stays_where_no_trunk_has_its_width() -> None:
     layers = [conv(3, 8), nn.MaxPool2d(2), conv(8, 16), nn.MaxPool2d(2), conv(16, 16), nn.AdaptiveAvgPool2d(1)]
     stages = reconfig.stages(nn.Sequential(*layers, nn.Flatten(), nn.Linear(16, 5)), torch.zeros(2, 3, 32, 32))
     assert [(stage.reduction, stage.width) for stage in stages] == [(1, 8), (2, 16), (4, 16)]
+
+
+class Registers(nn.Module):
+    """Patches beside four tokens of a parameter, behind a residual."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.tokens = nn.Conv2d(3, 24, 4, 4), nn.Parameter(torch.zeros(1, 4, 24))
+        self.inside, self.back = nn.Linear(24, 48), nn.Linear(48, 24)
+        self.again, self.head = nn.Linear(24, 24), nn.Linear(24, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.tokens.expand(len(x), -1, -1), x], 1)
+        x = x + self.back(self.inside(x).relu())
+        return self.head((x + self.again(x)).mean(1))
+
+
+def test_tokens_of_a_parameter_are_positions() -> None:
+    (stage,) = reconfig.stages(Registers(), IMAGE)
+    assert (stage.reduction, stage.width, stage.resolution) == (4, 24, (68,))
+    result = reconfig.apply(Registers(), "10-5", example_input=IMAGE)
+    assert (tuple(result.tokens.shape), result.again.out_features) == ((1, 4, 12), 12)
