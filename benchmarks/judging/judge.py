@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 import reconfig
 from benchmarks.judging.counts import judge_budgets, judge_counts
-from benchmarks.judging.models import Entry, Outputs, build
+from benchmarks.judging.models import Entry, build
 from benchmarks.judging.row import RULE, Row, describe
 from benchmarks.judging.sight import Sight, fingerprint, look, same_outputs, timed
 from benchmarks.judging.stages import judge_stages
 from benchmarks.judging.training import train
 from benchmarks.judging.widths import census, judge_exemptions, judge_widths
+from reconfig.planning.outputs import Outputs
 from reconfig.planning.reading import read_model
 
 CENSUS_GAMMA = 1.5  # asks every stage to change, so that every frozen width shows

@@ -12,9 +12,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from reconfig.planning.outputs import Outputs
+
 FOLDER = Path(__file__).resolve().parent.parent
 List = Literal["zoo", "beyond"]
-Outputs = Literal["keep", "scale"]
 
 
 @dataclass(frozen=True)

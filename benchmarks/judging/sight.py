@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.judging.models import Outputs
+from reconfig.planning.outputs import Outputs
 from reconfig.trace.leaves import leaves
 
 

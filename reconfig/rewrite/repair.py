@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Iterable
+
+from torch import fx, nn
 
 from reconfig.rewrite.remedy import remedy
 from reconfig.rewrite.surgery import holds
@@ -41,22 +43,18 @@ def stale_numbers(
 
 def upstream(structure: Structure, original: Capture, mismatch: Mismatch, sizes: Sizes) -> list[Extent]:
     """What changes at the last call before a mismatch around which nothing does: its sizes were computed from it."""
-    lengths = Lengths(structure, sizes)
-    for node in reversed(original.nodes[: original.nodes.index(mismatch.node)]):
-        changes = changes_at(structure, lengths, node)
-        if changes:
-            return [extent for _, extent in changes]
-    return []
+    return _first_change(structure, sizes, reversed(original.nodes[: original.nodes.index(mismatch.node)]))
 
 
 def downstream(structure: Structure, original: Capture, mismatch: Mismatch, sizes: Sizes) -> list[Extent]:
     """What changes at the first call behind a mismatch around which something does: the code may have asserted it."""
+    return _first_change(structure, sizes, original.nodes[original.nodes.index(mismatch.node) + 1 :])
+
+
+def _first_change(structure: Structure, sizes: Sizes, nodes: Iterable[fx.Node]) -> list[Extent]:
     lengths = Lengths(structure, sizes)
-    for node in original.nodes[original.nodes.index(mismatch.node) + 1 :]:
-        changes = changes_at(structure, lengths, node)
-        if changes:
-            return [extent for _, extent in changes]
-    return []
+    found = (changes_at(structure, lengths, node) for node in nodes)
+    return [extent for _, extent in next(filter(None, found), ())]
 
 
 def literal_reason(mismatch: Mismatch) -> Reason:

@@ -91,11 +91,10 @@ def _with_their_trunk(view: View, blocks: Sequence[Block], levels: Levels) -> Le
 
 def _is_pooled(view: View, layer: Layer) -> bool:
     """Whether a call that is no layer lowers the resolution of a layer's map before anything else reads it."""
-    makers = {other.node for other in view.layers}
     node = layer.node
     while True:
         users = [user for user in node.users if user in view.index]
-        if len(users) != 1 or users[0] in makers:
+        if len(users) != 1 or users[0] in view.makers:
             return False
         if view.area[users[0]] < view.area[node]:
             return view.area[users[0]] > 1

@@ -101,7 +101,7 @@ def _placement(structure: Structure, view: View, blocks: Sequence[Block], found:
     dense = _dense(structure, view, blocks, number, stem, makers)
     members = [[layer for layer in view.layers if number.get(layer) == index] for index in range(len(order))]
     risen = _risen(view, blocks)
-    followed = _followed(structure, view, risen)
+    followed = _followed(view, risen)
     beside = _ends(view, blocks) | _laterals(view, followed, risen)
     decoding = [_decoding(view, blocks, layers, risen) for layers in members]
     outputs = []
@@ -255,7 +255,7 @@ def _within(block: Block, layers: Sequence[Layer]) -> list[Layer]:
 def _ends(view: View, blocks: Sequence[Block]) -> Set[Layer]:
     """Layers that lead to no other and to no block's output: they make an output of the model, and are no trunk."""
     given = {view.nodes[block.stop - 1] for block in blocks}
-    leading = _leading(view, {layer.node for layer in view.layers} | given)
+    leading = _leading(view, view.makers | given)
     return {layer for layer in view.layers if layer.node not in leading | given}
 
 
@@ -268,16 +268,15 @@ def _leading(view: View, goals: Set[fx.Node]) -> Set[fx.Node]:
     return leading
 
 
-def _followed(structure: Structure, view: View, risen: Set[fx.Node]) -> Mapping[fx.Node, fx.Node]:
+def _followed(view: View, risen: Set[fx.Node]) -> Mapping[fx.Node, fx.Node]:
     """What becomes of each node's map, at its resolution, before a layer reads it."""
-    makers = {layer.node for layer in structure.layers}
     found: dict[fx.Node, fx.Node] = {}
     for node in reversed(view.nodes):
         following = [
             user
             for user in node.users
             if user in found
-            and user not in makers
+            and user not in view.makers
             and view.area[user] == view.area[node]
             and (user in risen) == (node in risen)
             and view.has_channels(user)
@@ -288,8 +287,7 @@ def _followed(structure: Structure, view: View, risen: Set[fx.Node]) -> Mapping[
 
 def _laterals(view: View, followed: Mapping[fx.Node, fx.Node], risen: Set[fx.Node]) -> Set[Layer]:
     """Layers whose map is only read where a pyramid or a decoder comes back to its resolution and joins it."""
-    makers = {layer.node for layer in view.layers}
-    joins = {node for _, node in view.joins()} & risen - makers
+    joins = {node for _, node in view.joins()} & risen - view.makers
 
     def is_joined(node: fx.Node) -> bool:
         users = [user for user in node.users if user in view.index]
@@ -304,8 +302,7 @@ def _risen(view: View, blocks: Sequence[Block]) -> Set[fx.Node]:
     What a block does within is its own affair. Streams that exchange maps up and down, as HRNet's, rise to no end.
     """
     level_of = {view.nodes[index]: block.level for block in blocks for index in range(block.start, block.stop)}
-    makers = {layer.node for layer in view.layers}
-    feeding = makers | _leading(view, makers)  # what a detector does with its boxes has no resolution
+    feeding = view.makers | _leading(view, view.makers)  # what a detector does with its boxes has no resolution
     mapped = [node for node in view.nodes if node in view.dynamic and node in feeding and view.area[node] > 1]
     own = {node: level_of.get(node, view.level_of(node)) for node in mapped}
     before = _lowest(own, view.nodes, lambda node: node.all_input_nodes)

@@ -43,6 +43,7 @@ class View:
         self.input_shape = next(node for node in roomy.nodes if node.op == "placeholder").meta["shape"][2:]
         self.below = self._below()
         self.layers = [layer for layer in structure.layers if layer.node in self.index]
+        self.makers = {layer.node for layer in self.layers}  # the calls that make channels
         known = {layer.path for layer in self.layers}
         self.auxiliary = [
             layer for layer in structure.layers if layer.node not in self.index and layer.path not in known
