@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import os
+import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 
@@ -145,9 +147,18 @@ class Worker:
 
 def serve(pipe: Connection) -> None:
     """A worker: does what comes, one by one, in a process whose Python and torch are started once."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     while True:
         answer = pipe.recv()()
         gc.collect()
         pipe.send(answer)
+
+
+def _end_with_parent() -> None:
+    """End this process at once when the one that started it has ended: a killed one does not say so."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

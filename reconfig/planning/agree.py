@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import chain
 from os.path import basename
 
 from reconfig.errors import VerifyError
@@ -148,18 +149,19 @@ class _Repairs:
         Raises:
             VerifyError: where nothing is left to keep.
         """
-        before = len(self.kept)
-        for path in sorted(paths):
-            own = [
-                extent
-                for name, dims in self._reading.structure.params.items()
-                if name.startswith(f"{path}.")
-                for extent in dims
-            ]
-            self._keep(own, Reason(FrozenKind.CALL, f"reset_parameters of {path} makes tensors of its own length"))
-        if len(self.kept) == before:
-            name = type(self._reading.skeleton).__name__
-            raise VerifyError(f"reset_parameters of {', '.join(sorted(paths))} fails in the rewritten {name}")
+        structure, name = self._reading.structure, type(self._reading.skeleton).__name__
+        # Whoever asks the modules inside to draw theirs anew fails where they do, and is kept where that does not help.
+        inner = {path for path in paths if not any(_is_inside(other, path) for other in paths)}
+        for chosen in (inner, paths):
+            before = len(self.kept)
+            for path in sorted(chosen):
+                own = [dims for tensor, dims in structure.params.items() if _is_inside(tensor, path)]
+                said = f"reset_parameters of {path or name} makes tensors of its own length"
+                self._keep([*chain.from_iterable(own)], Reason(FrozenKind.CALL, said))
+            if len(self.kept) > before:
+                return
+        said = ", ".join(path or "the model itself" for path in sorted(paths))
+        raise VerifyError(f"reset_parameters of {said} fails in the rewritten {name}")
 
     def _round_alike(self, computed: Sequence[Computed]) -> bool:
         """Let widths and the numbers that are computed from others be multiples alike; whether they were not."""
@@ -220,3 +222,8 @@ class _Repairs:
             for part in parts(self._reading.structure.widths.resolve(extent)):
                 self.kept.setdefault(part.width, reason)
         return len(self.kept) > before
+
+
+def _is_inside(name: str, path: str) -> bool:
+    """Whether a module or tensor is in the module of another path; all are in the model, whose path is empty."""
+    return name.startswith(f"{path}." if path else "") and name != path

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -212,6 +215,28 @@ def test_a_lost_process_loses_one_model() -> None:
         assert worker.process is None
     finally:
         worker.close()
+
+
+_KILLED = """
+import time
+from functools import partial
+from benchmarks.judging.workers import Worker
+if __name__ == "__main__":
+    worker = Worker()
+    worker.ask(time.time, 60)
+    print("a worker runs", flush=True)
+    worker.ask(partial(time.sleep, 600), 600)
+"""
+
+
+def test_a_worker_ends_with_what_started_it(tmp_path: Path) -> None:
+    (tmp_path / "killed.py").write_text(_KILLED)
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen([sys.executable, tmp_path / "killed.py"], stdout=subprocess.PIPE, env=env) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"a worker runs\n"
+        parent.kill()
+        parent.communicate(timeout=30)  # ends when nobody holds the pipe any more, the worker included
 
 
 def test_the_pace_is_said_now_and_then() -> None:

@@ -152,3 +152,33 @@ def test_a_length_that_a_module_insists_on_stays(asserts: bool, kind: FrozenKind
     assert (frozen.kind, frozen.width) == (kind, 32)
     assert frozen.reason.startswith(reason)
     assert result.two.inside[0][0].out_channels == 16
+
+
+class AllAnew(Scaled):
+    """It draws itself anew, and asks what it has to do so."""
+
+    def reset_parameters(self) -> None:
+        self.by.reset_parameters()
+
+
+def test_who_asks_others_to_draw_theirs_anew_keeps_no_more_than_they() -> None:
+    plan, _ = check(AllAnew(asserts=False), IMAGE, "10-5")
+    (frozen,) = plan.frozen
+    assert frozen.reason == "reset_parameters of by makes tensors of its own length"
+
+
+def test_a_model_whose_own_reset_knows_lengths_stays_and_says_so() -> None:
+    class Own(Scaled):
+        def __init__(self) -> None:
+            super().__init__(asserts=False)
+            self.scales = nn.Parameter(torch.ones(32))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.two(self.one(self.stem(x))).mean((2, 3)) * self.scales)
+
+        def reset_parameters(self) -> None:
+            self.scales.copy_(torch.linspace(0.5, 1, 32))
+
+    plan, _ = check(Own(), IMAGE, "10-5")
+    assert {item.reason for item in plan.frozen} == {"reset_parameters of Own makes tensors of its own length"}
+    assert plan.unscaled()
