@@ -37,6 +37,7 @@ from rich.console import Console
 from rich.progress import track
 
 import reconfig
+from benchmarks.judging.workers import end_with_parent
 
 EACH = 50
 """Networks of a part."""
@@ -179,7 +180,7 @@ def main(options: Options) -> int:
     done = {(part.kind, part.seed) for part in ended}
     left = [part for part in parts(options.networks) if (part.kind, part.seed) not in done]
     context = multiprocessing.get_context("spawn")
-    with options.out.open("a") as file, ProcessPoolExecutor(options.jobs, context) as pool:
+    with options.out.open("a") as file, ProcessPoolExecutor(options.jobs, context, end_with_parent) as pool:
         for part in track(pool.map(examine, left), total=len(left), console=console):
             file.write(f"{json.dumps(asdict(part))}\n")
             file.flush()

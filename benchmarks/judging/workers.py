@@ -147,7 +147,7 @@ class Worker:
 
 def serve(pipe: Connection) -> None:
     """A worker: does what comes, one by one, in a process whose Python and torch are started once."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     while True:
@@ -156,9 +156,13 @@ def serve(pipe: Connection) -> None:
         pipe.send(answer)
 
 
-def _end_with_parent() -> None:
-    """End this process at once when the one that started it has ended: a killed one does not say so."""
+def end_with_parent() -> None:
+    """Let this process end at once with the one that started it, which does not say so where it is killed."""
     parent = multiprocessing.parent_process()
-    if parent is not None:
+    assert parent is not None, "this process was started by no multiprocessing"
+
+    def watch() -> None:
         wait([parent.sentinel])
         os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
