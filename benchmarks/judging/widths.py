@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import reconfig
 from benchmarks.judging.row import LAST, Row
@@ -46,8 +46,9 @@ def judge_widths(row: Row, before: Sight, after: Sight, plan: reconfig.Plan, sta
             if new.out != old.out:
                 row.blame(f"{path} has to keep its width and goes from {old.out} to {new.out}")
         elif path in stages.stem:
-            # A residual may tie a stem into the stage behind it: the first, or the last where that one is a decoder's.
-            ends = len(stages) == 1 or old.positions in deepest[:1]
+            # A residual may tie a stem into the stage behind it: the first, or the last where that one is a decoder's,
+            # or of a branch (patches of 12 pixels beside those of 16).
+            ends = len(stages) == 1 or any(_less_than_twice(old.positions, first) for first in deepest[:1])
             ties = (row.gamma, row.gamma * LAST) if ends else (row.gamma,)
             if new.out != old.out and not any(near(old.out, new.out, factor, before.divisors) for factor in ties):
                 row.blame(f"{path} of the stem goes from {old.out} to {new.out}")
@@ -66,6 +67,11 @@ def judge_widths(row: Row, before: Sight, after: Sight, plan: reconfig.Plan, sta
         row.blame(f"only {row.changed:.0%} of the last stage's weights change")
     if not row.changed and not excused:
         row.blame("no layer of the last stage changes, and the plan has no word of it")
+
+
+def _less_than_twice(some: Sequence[int], others: Sequence[int]) -> bool:
+    """Whether maps of so many positions are nearer to each other than those of two stages, which halve the sides."""
+    return abs(math.log2(math.prod(some) / math.prod(others))) < len(some)
 
 
 def excuses(plan: reconfig.Plan) -> dict[str, str]:

@@ -129,8 +129,8 @@ class Net(nn.Module):
         return self.fc(self.conv2(self.conv1(x).relu()).relu().mean((2, 3)))
 
 
-def judged(result: nn.Module, kind: str = "cnn") -> list[str]:
-    model, images = Net(), torch.rand(1, 3, 16, 16)
+def judged(result: nn.Module, kind: str = "cnn", model: nn.Module | None = None, size: int = 16) -> list[str]:
+    model, images = model or Net(), torch.rand(1, 3, size, size)
     row = Row("net", "here", "plain", kind)
     stages = reconfig.stages(model, images)
     plan = reconfig.plan(model, RULE, example_input=images)
@@ -140,6 +140,36 @@ def judged(result: nn.Module, kind: str = "cnn") -> list[str]:
 
 def test_the_right_widths_pass() -> None:
     assert judged(Net(last=8)) == []
+
+
+class Branches(nn.Module):
+    """Patches of 12 and of 16 pixels, each with a residual of its own."""
+
+    def __init__(self, first: int = 20, second: int = 20) -> None:
+        super().__init__()
+        self.patches = nn.ModuleList(
+            (
+                nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.ReLU(), nn.Conv2d(8, first, 3, 3)),
+                nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.ReLU(), nn.Conv2d(8, 10, 2, 2), nn.Conv2d(10, second, 2, 2)),
+            )
+        )
+        self.inside = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for width in (first, second))
+        self.fc = nn.Linear(first + second, CLASSES)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        branches = [patches(x) for patches in self.patches]
+        branches = [x + inside(x).relu() for x, inside in zip(branches, self.inside, strict=True)]
+        return self.fc(torch.cat([x.mean((2, 3)) for x in branches], 1))
+
+
+def test_a_stem_may_follow_the_branch_that_it_begins() -> None:
+    model = Branches()
+    assert reconfig.stages(model, torch.rand(1, 3, 48, 48)).stem == ("patches.0.0", "patches.0.2", "patches.1.0")
+    assert judged(Branches(8, 8), model=model, size=48) == []
+    assert judged(Branches(10, 8), model=model, size=48) == [
+        "patches.0.2 of the stem goes from 20 to 10",
+        "inside.0 of stage 2 goes from 20 to 10",
+    ]
 
 
 @pytest.mark.parametrize(
