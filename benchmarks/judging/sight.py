@@ -118,11 +118,13 @@ def same_outputs(before: Sight, after: Sight, outputs: Outputs) -> bool:
 
 
 def divisors_of(model: nn.Module) -> frozenset[int]:
-    """Numbers of groups and heads in ``model`` and channels of a group, and 2 to 4 for halves, thirds and quarters."""
+    """Numbers of groups and heads in ``model``, channels of a group, and 2 to 4 for halves, thirds and quarters."""
     names = ("groups", "num_groups", "num_heads", "heads")
     kept = [getattr(module, name, 1) for module in model.modules() for name in names]
     grouped = (module for module in model.modules() if isinstance(module, nn.modules.conv._ConvNd))
     kept += [module.in_channels // module.groups for module in grouped if module.groups > 1]
+    norms = (module for module in model.modules() if isinstance(module, nn.GroupNorm))
+    kept += [norm.num_channels // norm.num_groups for norm in norms if norm.num_groups > 1]
     return frozenset({2, 3, 4} | {number for number in kept if isinstance(number, int) and number > 1})
 
 

@@ -279,9 +279,10 @@ def _followed(view: View, risen: Set[fx.Node]) -> Mapping[fx.Node, fx.Node]:
             and user not in view.makers
             and view.area[user] == view.area[node]
             and (user in risen) == (node in risen)
-            and view.has_channels(user)
+            and (view.has_channels(user) or not view.has_channels(node))
         ]
-        found[node] = found[min(following, key=lambda user: view.index[user])] if following else node
+        end = found[min(following, key=lambda user: view.index[user])] if following else node
+        found[node] = node if view.is_folded(end) and not view.is_folded(node) else end
     return found
 
 
@@ -361,10 +362,9 @@ def _output(
     if not isinstance(structure.values[node], Value):
         node = layers[-1].node
     value = structure.values[node]
-    dims = list(zip(value.shape[1:], value.dims[1:], strict=True))
-    channels = next((extent for _, extent in dims if view.is_made(extent)), layers[-1].out)
+    axes = [axis for axis in view.channel_axes(node) if axis > 0]
     return _Output(
-        channels=channels,
-        resolution=tuple(size for size, extent in dims if extent is not channels),
+        channels=value.dims[axes[0]] if axes else layers[-1].out,
+        resolution=tuple(size for axis, size in enumerate(value.shape) if axis > 0 and axis not in axes[:1]),
         reduction=2 ** view.level(max(1, view.area[node])),  # positions of the larger image, where there is one
     )

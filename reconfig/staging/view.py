@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, fx
@@ -36,11 +35,11 @@ class View:
         self.dynamic = self._dynamic()
         self._made = structure.widths_in(*(layer.out for layer in structure.layers))
         self._shapes = {node: same.meta["shape"] for node, same in zip(self.nodes, roomy.nodes, strict=True)}
-        self._positions = {
-            node: self._constant_sizes(shape, structure.values[node]) for node, shape in self._shapes.items()
-        }
+        image = next(node for node in roomy.nodes if node.op == "placeholder").meta["shape"]
+        self._batch, self.input_shape = image[0], image[2:]
+        self._unmade = self._unmade_maps()
+        self._positions = {node: self._constant_sizes(node) for node in self.nodes}
         self.area = {node: math.prod(sizes[1:]) for node, sizes in self._positions.items()}
-        self.input_shape = next(node for node in roomy.nodes if node.op == "placeholder").meta["shape"][2:]
         self.below = self._below()
         self.layers = [layer for layer in structure.layers if layer.node in self.index]
         self.makers = {layer.node for layer in self.layers}  # the calls that make channels
@@ -62,11 +61,35 @@ class View:
                 dynamic.add(node)
         return dynamic
 
-    def _constant_sizes(self, shape: Shape, value: Any) -> Shape:
-        """The batch and whatever else no width is in."""
-        if not isinstance(value, Value):
+    def _unmade_maps(self) -> set[fx.Node]:
+        """Maps of convolutions whose channels never change, as where their weights depend on the input, and their like.
+
+        All of their dimensions are constant, and the second one is no position.
+        """
+        made = {layer.node for layer in self.structure.layers if layer.kernel}
+        found: set[fx.Node] = set()
+        for node in self.nodes:
+            alike = [self._shapes[source] for source in node.all_input_nodes if source in found]
+            value, shape = self.structure.values[node], self._shapes[node]
+            if not (node in made or alike) or not isinstance(value, Value) or any(map(self.is_made, value.dims)):
+                continue
+            follows = any(shape[:2] == other[:2] or shape[2:] == other[2:] for other in alike)
+            if len(shape) == len(self.input_shape) + 2 and (node in made or follows):
+                found.add(node)
+        return found
+
+    def _constant_sizes(self, node: fx.Node) -> Shape:
+        """The batch and whatever else is no channel."""
+        if not isinstance(self.structure.values[node], Value):
             return ()
-        return tuple(size for size, extent in zip(shape, value.dims, strict=True) if not self.is_made(extent))
+        channels = self.channel_axes(node)
+        return tuple(size for axis, size in enumerate(self._shapes[node]) if axis not in channels)
+
+    def channel_axes(self, node: fx.Node) -> Sequence[int]:
+        """The dimensions of a map that are channels."""
+        if node in self._unmade:
+            return [1]
+        return [axis for axis, extent in enumerate(self.structure.values[node].dims) if self.is_made(extent)]
 
     def is_made(self, extent: Extent) -> bool:
         """Whether a layer makes one of its widths: tokens that a parameter adds are positions, and no channels."""
@@ -115,6 +138,11 @@ class View:
         """Whether a width is in a map: not in the mean over channels, of which a mask is made, nor in boxes."""
         value = self.structure.values[node]
         return isinstance(value, Value) and not all(self.structure.fixed(extent) for extent in value.dims)
+
+    def is_folded(self, node: fx.Node) -> bool:
+        """Whether the images of the batch are folded into the channels of one, which a convolution then tells apart."""
+        is_map = isinstance(self.structure.values[node], Value) and self.area[node] > 1
+        return is_map and self._shapes[node][0] < self._batch
 
     def level(self, area: int) -> int:
         """Resolution as the binary logarithm of the reduction, negative where the map is larger than the whole image.

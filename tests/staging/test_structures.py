@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torch.nn.functional as F
 from graphs import check
 from structures import (
     AlongAxes,
@@ -165,3 +166,45 @@ def test_tokens_of_a_parameter_are_positions() -> None:
     assert (stage.reduction, stage.width, stage.resolution) == (4, 24, (68,))
     result = reconfig.apply(Registers(), "10-5", example_input=IMAGE)
     assert (tuple(result.tokens.shape), result.again.out_features) == ((1, 4, 12), 12)
+
+
+class Experts(nn.Module):
+    """A convolution with weights of each image's own, mixed of a few; the images are run as groups of one."""
+
+    def __init__(self, incoming: int, out: int, stride: int = 1) -> None:
+        super().__init__()
+        self.shape, self.stride, self.route = (out, incoming, 3, 3), stride, nn.Linear(incoming, 2)
+        self.weight = nn.Parameter(torch.randn(2, out * incoming * 9))
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        weight = torch.matmul(self.route(x.mean((2, 3))).sigmoid(), self.weight)
+        weight = weight.view(batch * self.shape[0], channels, 3, 3)
+        x = x.reshape(1, batch * channels, height, width)
+        x = F.conv2d(x, weight, stride=self.stride, padding=1, groups=batch)
+        return x.permute(1, 0, 2, 3).view(batch, self.shape[0], x.shape[-2], x.shape[-1])
+
+
+class Mixed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.one, self.down = conv(3, 8), block(8, 8), conv(8, 16, 3, 2)
+        self.two = nn.ModuleList(Experts(16, 16) for _ in range(2))
+        self.three, self.last, self.head = Experts(16, 32, 2), conv(32, 64), nn.Linear(64, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.down(self.one(self.stem(x)))
+        for experts in self.two:
+            x = x + experts(x).relu()
+        return self.head(self.last(self.three(x).relu()).mean((2, 3)))
+
+
+def test_maps_of_convolutions_whose_weights_depend_on_the_image_have_channels() -> None:
+    stages = reconfig.stages(Mixed(), IMAGE)
+    assert [(stage.reduction, stage.resolution, stage.width) for stage in stages] == [
+        (1, (32, 32), 8),
+        (2, (16, 16), 16),
+        (4, (8, 8), 64),
+    ]
+    _, result = check(Mixed(), IMAGE, "10-10-5")
+    assert (result.three.shape[0], result.head.in_features) == (32, 32)

@@ -108,8 +108,11 @@ def _layer(
         for axis, (size, extent) in enumerate(zip(site.shape, input.dims, strict=True))
     ]
     dims[channel] = out
-    positions = tuple(size for size, extent in zip(site.shape, dims, strict=True) if constant(extent))
-    site.layer(out, input.dims[channel], positions[channel:], depthwise, weight.shape[2:])
+    along = [axis for axis in range(channel, len(dims)) if constant(dims[axis])]
+    if len(along) == len(dims) - channel:
+        along.remove(channel)  # no channels lie elsewhere: these are the ones, though they never change
+    positions = tuple(site.shape[axis] for axis in along)
+    site.layer(out, input.dims[channel], positions, depthwise, weight.shape[2:])
     return Value(site.shape, tuple(dims))
 
 
