@@ -41,7 +41,8 @@ class View:
         self._positions = {node: self._constant_sizes(node) for node in self.nodes}
         self.area = {node: math.prod(sizes[1:]) for node, sizes in self._positions.items()}
         self.below = self._below()
-        self.layers = [layer for layer in structure.layers if layer.node in self.index]
+        weights = self._weights()
+        self.layers = [layer for layer in structure.layers if layer.node in self.index and layer.node not in weights]
         self.makers = {layer.node for layer in self.layers}  # the calls that make channels
         known = {layer.path for layer in self.layers}
         self.auxiliary = [
@@ -60,6 +61,19 @@ class View:
             if given or any(source in dynamic for source in node.all_input_nodes):
                 dynamic.add(node)
         return dynamic
+
+    def _weights(self) -> set[fx.Node]:
+        """Nodes that lead to weights and biases of convolutions alone: mixtures of experts, and no maps."""
+        input_of = {
+            layer.node: layer.node.args[0] if layer.node.args else layer.node.kwargs["input"]
+            for layer in self.structure.layers
+            if layer.kernel
+        }
+        found: set[fx.Node] = set()
+        for node in reversed(self.nodes):
+            if node.users and all(user in found or input_of.get(user, node) is not node for user in node.users):
+                found.add(node)
+        return found
 
     def _unmade_maps(self) -> set[fx.Node]:
         """Maps of convolutions whose channels never change, as where their weights depend on the input, and their like.

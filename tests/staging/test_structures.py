@@ -185,6 +185,23 @@ class Experts(nn.Module):
         return x.permute(1, 0, 2, 3).view(batch, self.shape[0], x.shape[-2], x.shape[-1])
 
 
+class Mixture(nn.Module):
+    """The like, whose channels can be told from its parameter's shape, with a bias of each image's own."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.route = nn.Linear(width, 2)
+        self.weight, self.bias = nn.Parameter(torch.randn(2, width, width, 3, 3)), nn.Parameter(torch.zeros(2, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        route = self.route(x.mean((2, 3))).softmax(1)
+        weight = torch.mm(route, self.weight.view(2, -1)).view(-1, channels, 3, 3)
+        x = x.view(1, -1, height, width)
+        x = F.conv2d(x, weight, torch.mm(route, self.bias).view(-1), padding=1, groups=batch)
+        return x.view(batch, channels, height, width)
+
+
 class Mixed(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -208,3 +225,26 @@ def test_maps_of_convolutions_whose_weights_depend_on_the_image_have_channels() 
     ]
     _, result = check(Mixed(), IMAGE, "10-10-5")
     assert (result.three.shape[0], result.head.in_features) == (32, 32)
+
+
+def test_what_makes_weights_is_no_layer_of_a_stage() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.one, self.two = conv(3, 8), Mixture(8), Mixture(8)
+            self.down, self.three, self.head = conv(8, 32, 3, 2), Mixture(32), nn.Linear(32, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x)
+            x = x + self.one(x).relu()
+            x = self.down(x + self.two(x).relu())
+            return self.head((x + self.three(x)).mean((2, 3)))
+
+    stages = reconfig.stages(Net(), IMAGE)
+    assert [(stage.reduction, stage.resolution, stage.width) for stage in stages] == [
+        (1, (32, 32), 8),
+        (2, (16, 16), 32),
+    ]
+    plan, result = check(Net(), IMAGE, "10-5")
+    assert not plan.frozen
+    assert (tuple(result.three.weight.shape), tuple(result.three.bias.shape)) == ((2, 16, 16, 3, 3), (2, 16))
