@@ -106,7 +106,7 @@ def _placement(structure: Structure, view: View, blocks: Sequence[Block], found:
     decoding = [_decoding(view, blocks, layers, risen) for layers in members]
     outputs = []
     for index, (layers, later) in enumerate(zip(members, decoding, strict=True)):
-        own = set(layers) - later - moved
+        own = set(layers) - later - moved or set(layers)
         trunk = _trunk(structure, view, own - beside or own, stage_of, index, order)
         outputs.append(_output(structure, view, blocks, trunk, followed))
     stages = tuple(
