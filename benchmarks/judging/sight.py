@@ -31,8 +31,8 @@ class Convolution:
 
     @property
     def depthwise(self) -> bool:
-        """Whether its channels are its input's own, one by one."""
-        return self.groups > 1 and self.groups == self.out
+        """Whether its channels are its input's own: one of each, several of each, or each of a few neighbours."""
+        return self.groups > 1 and (self.groups == self.out or self.weight[1] == 1)
 
 
 @dataclass(frozen=True)

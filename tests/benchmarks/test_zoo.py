@@ -222,6 +222,22 @@ def test_near_allows_for_divisors(old: int, new: int, factor: float, divisors: t
     assert near(old, new, factor, divisors) is is_near
 
 
+@pytest.mark.parametrize(
+    ("convolution", "depthwise"),
+    [
+        (nn.Conv2d(8, 8, 3, groups=8), True),
+        (nn.Conv2d(8, 16, 3, groups=8), True),  # it has twice as many channels as its input, whatever a stage asks
+        (nn.Conv2d(8, 4, 3, groups=4), True),
+        (nn.Conv2d(8, 8, 3, groups=4), False),
+        (nn.Conv2d(8, 8, 3), False),
+        (nn.Conv2d(1, 8, 3), False),
+    ],
+)
+def test_channels_of_a_depthwise_convolution_are_its_inputs(convolution: nn.Conv2d, depthwise: bool) -> None:
+    seen = look(nn.Sequential(convolution), torch.rand(1, convolution.in_channels, 8, 8))
+    assert seen.convolutions["0"].depthwise is depthwise
+
+
 def test_a_fingerprint_sees_every_kind_of_change() -> None:
     model = Net()
     marks = fingerprint(model)
