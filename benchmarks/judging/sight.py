@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ class Sight:
 
     ``order`` has every module path in the order in which the calls returned, ``shapes`` what each returned last.
     ``weights`` are the shapes of those of convolutions and linear maps. ``divisors`` are what widths may have to be
-    multiples of: groups, heads, halves, thirds and quarters.
+    multiples of: groups, heads, halves, thirds and quarters, or two of these at once.
     """
 
     outputs: tuple[tuple[int, ...], ...]
@@ -118,14 +119,18 @@ def same_outputs(before: Sight, after: Sight, outputs: Outputs) -> bool:
 
 
 def divisors_of(model: nn.Module) -> frozenset[int]:
-    """Numbers of groups and heads in ``model``, channels of a group, and 2 to 4 for halves, thirds and quarters."""
+    """Numbers of groups and heads in ``model``, channels of a group, and 2 to 4 for halves, thirds and quarters.
+
+    With their least common multiples, two by two: heads over groups.
+    """
     names = ("groups", "num_groups", "num_heads", "heads")
     kept = [getattr(module, name, 1) for module in model.modules() for name in names]
     grouped = (module for module in model.modules() if isinstance(module, nn.modules.conv._ConvNd))
     kept += [module.in_channels // module.groups for module in grouped if module.groups > 1]
     norms = (module for module in model.modules() if isinstance(module, nn.GroupNorm))
     kept += [norm.num_channels // norm.num_groups for norm in norms if norm.num_groups > 1]
-    return frozenset({2, 3, 4} | {number for number in kept if isinstance(number, int) and number > 1})
+    single = {2, 3, 4} | {number for number in kept if isinstance(number, int) and number > 1}
+    return frozenset(single | {math.lcm(*pair) for pair in combinations(single, 2)})
 
 
 def fingerprint(model: nn.Module) -> tuple[Any, ...]:

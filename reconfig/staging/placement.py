@@ -304,7 +304,7 @@ def _risen(view: View, blocks: Sequence[Block]) -> Set[fx.Node]:
     """
     level_of = {view.nodes[index]: block.level for block in blocks for index in range(block.start, block.stop)}
     feeding = view.makers | _leading(view, view.makers)  # what a detector does with its boxes has no resolution
-    mapped = [node for node in view.nodes if node in view.dynamic and node in feeding and view.area[node] > 1]
+    mapped = [node for node in view.nodes if node in view.dynamic and node in feeding and view.is_map(node)]
     own = {node: level_of.get(node, view.level_of(node)) for node in mapped}
     before = _lowest(own, view.nodes, lambda node: node.all_input_nodes)
     after = _lowest(own, view.nodes[::-1], lambda node: node.users)

@@ -103,7 +103,9 @@ class View:
         """The dimensions of a map that are channels."""
         if node in self._unmade:
             return [1]
-        return [axis for axis, extent in enumerate(self.structure.values[node].dims) if self.is_made(extent)]
+        value = self.structure.values[node]
+        dims = value.dims if isinstance(value, Value) else ()
+        return [axis for axis, extent in enumerate(dims) if self.is_made(extent)]
 
     def is_made(self, extent: Extent) -> bool:
         """Whether a layer makes one of its widths: tokens that a parameter adds are positions, and no channels."""
@@ -153,10 +155,13 @@ class View:
         value = self.structure.values[node]
         return isinstance(value, Value) and not all(self.structure.fixed(extent) for extent in value.dims)
 
+    def is_map(self, node: fx.Node) -> bool:
+        """Whether a node has channels at several positions; statistics of groups have none, boxes neither."""
+        return self.area[node] > 1 and bool(self.channel_axes(node))
+
     def is_folded(self, node: fx.Node) -> bool:
         """Whether the images of the batch are folded into the channels of one, which a convolution then tells apart."""
-        is_map = isinstance(self.structure.values[node], Value) and self.area[node] > 1
-        return is_map and self._shapes[node][0] < self._batch
+        return self.is_map(node) and self._shapes[node][0] < self._batch
 
     def level(self, area: int) -> int:
         """Resolution as the binary logarithm of the reduction, negative where the map is larger than the whole image.

@@ -248,3 +248,21 @@ def test_what_makes_weights_is_no_layer_of_a_stage() -> None:
     plan, result = check(Net(), IMAGE, "10-5")
     assert not plan.frozen
     assert (tuple(result.three.weight.shape), tuple(result.three.bias.shape)) == ((2, 16, 16, 3, 3), (2, 16))
+
+
+class GroupSpread(nn.Module):
+    """Divides by the spread of each of four groups, over channels and positions, as an EvoNorm does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        spread = x.reshape(batch, 4, channels // 4, height, width).std((2, 3, 4), keepdim=True)
+        return x / spread.expand(batch, 4, channels // 4, height, width).reshape(batch, channels, height, width)
+
+
+def test_statistics_of_groups_are_no_maps_of_a_lower_resolution() -> None:
+    layers = [
+        *(nn.Conv2d(3, 8, 3, 2, 1), GroupSpread(), nn.Conv2d(8, 16, 3, 2, 1), GroupSpread()),
+        *(nn.Conv2d(16, 32, 3, 2, 1), GroupSpread(), nn.Conv2d(32, 64, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+    ]
+    stages = reconfig.stages(nn.Sequential(*layers, nn.Linear(64, 5)), IMAGE)
+    assert [(stage.reduction, stage.width, stage.decoder) for stage in stages] == [(2, 8, ()), (4, 16, ()), (8, 64, ())]
