@@ -20,6 +20,7 @@ _LARGEST_GAMMA = 64.0  # 4,096 times the parameters: who asks for more has misco
 _BISECTIONS = 48  # a factor of two each, beyond the relative precision below from any start
 _PRECISION = 1e-9  # of gamma: far below a channel in any width
 _SMALL_MISS = 0.001  # of the budget: below what tables print (0.1 %)
+_SMALL_STEP = 0.125  # of a width: how far it may be from those it was equal to for a budget's sake
 _NEIGHBOURHOOD = 0.1  # of gamma: how far around the solution other multiples of coarse divisors are tried
 _NEIGHBOURS = 10  # on each side
 
@@ -56,7 +57,7 @@ def meet(count: Count, scaling: Scaling, target: Target) -> tuple[float, Sizes]:
 
     Where divisors (groups, heads) leave only coarse steps, gammas next to the solved one are tried too: there other
     multiples are next to the exact widths. At last the coarse widths stay, and gamma is solved for the
-    others, which may then differ from such as they were equal to.
+    others, which may then differ from such as they were equal to; where that is not enough, single coarse ones may too.
 
     Raises:
         BudgetError: where no gamma meets it.
@@ -76,9 +77,10 @@ def meet(count: Count, scaling: Scaling, target: Target) -> tuple[float, Sizes]:
     between = scaling.fine(found[1])
     try:
         gamma = solve_gamma(count, between, target)
+        found = min(found, (gamma, closest(count, between, gamma, target)), key=miss)
     except BudgetError:  # they are too few
-        return found
-    return min(found, (gamma, closest(count, between, gamma, target)), key=miss)
+        pass
+    return found[0], one_by_one(count, scaling, found[1], target)
 
 
 def closest(count: Count, scaling: Scaling, gamma: float, target: Target) -> Sizes:
@@ -104,6 +106,25 @@ def closest(count: Count, scaling: Scaling, gamma: float, target: Target) -> Siz
             miss = min(misses)
             chosen = trials[misses.index(miss)]
     return scaling.sizes(chosen)
+
+
+def one_by_one(count: Count, scaling: Scaling, sizes: Sizes, target: Target) -> Sizes:
+    """Single widths go to the multiple above or below, where that is near, while the miss is not small and shrinks."""
+
+    def missed(trial: Sizes) -> int:
+        return abs(count(trial) - target.number)
+
+    found = dict(sizes)
+    steps = [(width, group.preferred) for group in scaling.groups for width in group.widths]
+    near = [(width, step) for width, step in steps if step <= _SMALL_STEP * sizes[width]]
+    moves = [(width, sizes[width] + sign * step) for width, step in near for sign in (-1, 1)]
+    while missed(found) > target.number * _SMALL_MISS:
+        left = [{**found, width: size} for width, size in moves if found[width] == sizes[width]]
+        best = min(left, key=missed, default=found)
+        if missed(best) >= missed(found):
+            break
+        found = best
+    return found
 
 
 def _moved(chosen: Sequence[int], moves: Iterable[tuple[int, int]]) -> list[int]:

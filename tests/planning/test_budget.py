@@ -63,6 +63,14 @@ def test_widths_without_a_divisor_make_up_for_those_that_have_one() -> None:
     assert all(plan.after[f"trunk.1.{name}.weight"][0] % 16 == 0 for name in ("grouped", "expand"))
 
 
+def test_where_all_widths_are_coarse_single_ones_make_up_for_the_others() -> None:
+    trunk = nn.Sequential(*(GroupedBlock(256, 256, 32) for _ in range(2)), GroupedBlock(256, 512, 32, 2))
+    plan = reconfig.plan(Net(trunk, 256, 512), "10-4 multiple=32", budget="params", example_input=IMAGE)
+    inner = [plan.after[f"trunk.{number}.{name}.weight"][0] for number in range(3) for name in ("expand", "grouped")]
+    assert all(width % 32 == 0 for width in inner)
+    assert abs(plan.params / plan.params_before - 1) < 1e-3  # 2.3 % where equal widths stay equal
+
+
 def test_many_widths_meet_a_budget_to_a_hundredth_of_a_percent() -> None:
     plan = reconfig.plan(zoo.resnet18(), "10-10-4", budget="params")
     assert abs(plan.params / plan.params_before - 1) < 1e-4
