@@ -107,7 +107,8 @@ def examine(model: nn.Module, size: int) -> tuple[str, int]:
     The kind is "cnn", or "hybrid" where positions are weighed by their content, or most layers are no convolutions.
 
     The size is ``SMALL`` where the model takes such images and no convolution comes to another scale, which is the
-    image's size over that of what the convolution returns, as a power of two; else ``size``.
+    image's size over that of what the convolution returns, as a power of two; else ``size``. Gates have one position
+    whatever the size; windows of a size of their own are of another scale on a smaller image.
     """
     layers = [isinstance(module, _CONVOLUTION) for module in model.modules() if isinstance(module, _LAYERS)]
     attends = any("SelfAttention" in type(module).__name__ for module in model.modules())
@@ -120,7 +121,7 @@ def examine(model: nn.Module, size: int) -> tuple[str, int]:
         and large is not None
         and large.keys() == reduced.keys()
         and all(
-            large[path] == reduced[path] or _power(size / large[path]) == _power(SMALL / reduced[path])
+            large[path] == reduced[path] == 1 or _power(size / large[path]) == _power(SMALL / reduced[path])
             for path in large
         )
     )

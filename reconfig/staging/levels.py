@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from fnmatch import fnmatchcase
+from itertools import takewhile
 
 import torch
 import torch.nn.functional as F
@@ -34,12 +35,18 @@ _STEM_NAMES = ("stem", "patch_embed")
 
 
 def named_stem(view: View) -> int:
-    """Where the module ends that is called a stem and sees the image first; 0 where there is none."""
+    """Where what is called a stem ends, a module or a list of them that sees the image first; 0 where there is none."""
     if not view.layers:
         return 0
-    first = view.layers[0].index
-    named = [call for call in view.capture.module_calls if call.path.rpartition(".")[2] in _STEM_NAMES]
-    return next((call.stop for call in named if call.start <= first < call.stop), 0)
+    parts = view.layers[0].path.split(".")
+    names = [number for number, part in enumerate(parts) if part in _STEM_NAMES]
+    if not names:
+        return 0
+    stem = ".".join(parts[: names[-1] + 1])
+    inside = takewhile(lambda layer: f"{layer.path}.".startswith(f"{stem}."), view.layers)
+    last = max(layer.index for layer in inside)
+    calls = [call for call in view.capture.module_calls if f"{call.path}.".startswith(f"{stem}.")]
+    return max((call.stop for call in calls if call.start <= last < call.stop), default=last + 1)
 
 
 def found_levels(view: View, blocks: Sequence[Block], stem: int) -> Levels:

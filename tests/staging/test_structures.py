@@ -266,3 +266,30 @@ def test_statistics_of_groups_are_no_maps_of_a_lower_resolution() -> None:
     ]
     stages = reconfig.stages(nn.Sequential(*layers, nn.Linear(64, 5)), IMAGE)
     assert [(stage.reduction, stage.width, stage.decoder) for stage in stages] == [(2, 8, ()), (4, 16, ()), (8, 64, ())]
+
+
+class Branches(nn.Module):
+    """Patches of two sizes, each by a few convolutions, that residuals follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        ways = (((4, 8), (2, 16)), ((2, 8), (2, 8), (2, 16)))
+        self.patch_embed = nn.ModuleList(self._patches(way) for way in ways)
+        self.blocks, self.head = nn.ModuleList(block(16, 16) for _ in ways), nn.Linear(16, 5)
+
+    @staticmethod
+    def _patches(way: tuple[tuple[int, int], ...]) -> nn.Sequential:
+        widths = [3, *(width for _, width in way)]
+        return nn.Sequential(*(nn.Conv2d(a, b, by, by) for a, (by, b) in zip(widths, way, strict=False)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        patches = [embed(x) for embed in self.patch_embed]
+        branches = [block(x) for x, block in zip(patches, self.blocks, strict=True)]
+        return self.head(torch.stack([x.mean((2, 3)) for x in branches]).mean(0))
+
+
+def test_a_list_of_stems_is_a_stem() -> None:
+    stages = reconfig.stages(Branches(), IMAGE)
+    assert [(stage.reduction, stage.width) for stage in stages] == [(8, 16)]
+    assert stages.stem == tuple(f"patch_embed.{path}" for path in ("0.0", "0.1", "1.0", "1.1", "1.2"))
+    check(Branches(), IMAGE, "10-5")
