@@ -133,13 +133,16 @@ def _power(scale: float) -> int:
 
 
 def _positions(model: nn.Module, size: int) -> dict[str, int] | None:
-    """The last length of what each convolution returns for an image of this size; None where the model takes none."""
+    """The last length of what each 2d convolution returns for an image of this size; None where the model takes none.
+
+    Those of other dimensions run along channels, as a gate's, or over what is no image.
+    """
     found: dict[str, int] = {}
 
     def watch(path: str) -> Any:
         return lambda module, inputs, output: found.__setitem__(path, output.shape[-1])
 
-    convolutions = [(path, module) for path, module in model.named_modules() if isinstance(module, _CONVOLUTION)]
+    convolutions = [(path, module) for path, module in model.named_modules() if isinstance(module, nn.Conv2d)]
     handles = [module.register_forward_hook(watch(path)) for path, module in convolutions]
     try:
         with torch.no_grad():
