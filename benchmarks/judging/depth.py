@@ -221,13 +221,16 @@ def _containers(blocks: Sequence[str]) -> list[str]:
 def _units(network: nn.Module, model: nn.Module, containers: Sequence[str]) -> dict[str, nn.Module]:
     """Modules with tensors in these containers, by path; of a Sequential that took a block's place, its parts.
 
-    One whose tensors are those of a module of ``model`` took no place: where a block went, it moved up.
+    One whose tensors are those of a module of ``model`` took no place: where a block went, it moved up. What other
+    containers are in is none.
     """
     units: dict[str, nn.Module] = {}
     for container in containers:
         prefix = f"{container}." if container else ""
         known = [_shapes(child) for child in model.get_submodule(container).children()]
         for name, child in network.get_submodule(container).named_children():
+            if any(f"{other}.".startswith(f"{prefix}{name}.") for other in containers):
+                continue
             parts = {f"{prefix}{name}": child}
             if isinstance(child, nn.Sequential) and _shapes(child) not in known:
                 parts = {f"{prefix}{name}.{number}": part for number, part in enumerate(child)}

@@ -146,6 +146,29 @@ def test_a_sequential_that_moved_up_into_a_blocks_place_is_not_taken_apart() -> 
     assert judge_weights(model, result, stage.blocks, -1) == []
 
 
+class Ended(Net):
+    """The last block stands beside the container of the others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.end = Block(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.end(self.stage2(self.stage1(self.stem(x)))).mean((2, 3)))
+
+
+def test_what_holds_blocks_is_no_block_beside_others() -> None:
+    model, result = Ended(), Ended()
+    stage = reconfig.stages(model, IMAGES)[-1]
+    assert stage.blocks == ("stage2.0", "stage2.1", "end")
+    del result.stage2[1]
+    assert judge_blocks(model, result, look(model, IMAGES), look(result, IMAGES), stage, -1) == []
+    assert judge_weights(model, result, stage.blocks, -1) == []
+    with torch.no_grad():
+        result.end.conv.weight += 1
+    assert judge_weights(model, result, stage.blocks, -1) != []
+
+
 def test_copies_are_seen_where_the_stages_name_no_block() -> None:
     model = Net((4, 2))
     stage = next(stage for stage in reconfig.stages(model, IMAGES) if stage.index == 1)
