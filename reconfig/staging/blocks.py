@@ -15,9 +15,10 @@ def find_blocks(model: nn.Module, view: View) -> list[Block]:
     """Blocks, outermost first found: modules of a class that joins feature maps, then what the other joins span."""
     units = Units(view)
     found = _all_blocks(model, units, sides=True)
-    off = sum(len(units.off_level(block)) for block in found)
-    # Units that spend most of the network at other resolutions are its trunk, as a stack of hourglasses is.
-    return found if 2 * off <= len(view.convolutions) else _all_blocks(model, units, sides=False)
+    off = sum(units.channels(units.off_level(block)) for block in found)
+    # Units that spend most of the network at other resolutions are its trunk, as a stack of hourglasses is; masks of
+    # one channel are not, however many layers make them.
+    return found if 2 * off <= units.channels(view.convolutions) else _all_blocks(model, units, sides=False)
 
 
 def _all_blocks(model: nn.Module, units: Units, sides: bool) -> list[Block]:

@@ -129,6 +129,10 @@ class Units:
                 return True
         return False
 
+    def channels(self, indices: Iterable[int]) -> int:
+        """How many channels these layers make, together."""
+        return sum(self._width_of[index] for index in indices)
+
     def off_level(self, block: Block) -> list[int]:
         """The convolutions of a block that work at neither its own resolution nor one that enters it, if most do."""
         inner = [index for index in self._layers_in(block.start, block.stop) if index in self.view.convolutions]

@@ -293,3 +293,28 @@ def test_a_list_of_stems_is_a_stem() -> None:
     assert [(stage.reduction, stage.width) for stage in stages] == [(8, 16)]
     assert stages.stem == tuple(f"patch_embed.{path}" for path in ("0.0", "0.1", "1.0", "1.1", "1.2"))
     check(Branches(), IMAGE, "10-5")
+
+
+class Masked(nn.Module):
+    """A convolution, and a mask that more convolutions make of the mean of its map, on a grid of two by two."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Conv2d(width, width, 3, padding=1)
+        self.mask = nn.Sequential(*(nn.Conv2d(1, 1, 3, padding=1) for _ in range(3)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        inside = self.body(x).relu()
+        mask = self.mask(F.adaptive_avg_pool2d(inside.mean(1, keepdim=True), 2))
+        return x + inside * F.interpolate(mask, inside.shape[2:]).sigmoid()
+
+
+def test_masks_of_one_channel_are_no_trunk_however_many_layers_make_them() -> None:
+    model = plain(Masked(16), conv(16, 32, 3, 2), Masked(32), conv(32, 64, 3, 2), Masked(64))
+    stages = reconfig.stages(model, IMAGE)
+    assert [(stage.reduction, stage.width, stage.blocks) for stage in stages] == [
+        (1, 16, ("trunk.0",)),
+        (2, 32, ("trunk.2",)),
+        (4, 64, ("trunk.4",)),
+    ]
+    check(model, IMAGE, "10-10-4")
