@@ -154,7 +154,7 @@ def judge_blocks(
     model: nn.Module, result: nn.Module, before: Sight, after: Sight, stage: reconfig.Stage, change: int
 ) -> list[str]:
     """Whether one block more, or less, was really run, of the stage's size, and all that is no block as before."""
-    containers = _containers(stage.blocks)
+    containers = _containers(model, stage.blocks)
     old, new = (
         Counter(sight.shapes.get(path) for path in sight.order if path in units)
         for sight, units in (
@@ -186,7 +186,7 @@ def judge_blocks(
 
 def judge_weights(model: nn.Module, result: nn.Module, blocks: Sequence[str], change: int) -> list[str]:
     """Whether blocks that stay have the original's tensors in the original's order, and all else has its own."""
-    containers = _containers(blocks)
+    containers = _containers(model, blocks)
     old_units, new_units = _units(model, model, containers), _units(result, model, containers)
     old, new = ([unit.state_dict() for unit in units.values()] for units in (old_units, new_units))
     fewer, more = (old, new) if change > 0 else (new, old)
@@ -214,8 +214,15 @@ def _same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
-def _containers(blocks: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(path.rpartition(".")[0] for path in blocks))
+def _containers(model: nn.Module, blocks: Sequence[str]) -> list[str]:
+    """What these blocks are in; where one block is a part of what stands beside others, what the others are in."""
+    found = dict.fromkeys(path.rpartition(".")[0] for path in blocks)
+    above = {path: path.rpartition(".")[0] for path in found if path}
+    return [
+        path
+        for path in found
+        if above.get(path) not in found or not isinstance(model.get_submodule(above[path]), _CONTAINERS)
+    ]
 
 
 def _units(network: nn.Module, model: nn.Module, containers: Sequence[str]) -> dict[str, nn.Module]:

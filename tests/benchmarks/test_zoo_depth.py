@@ -169,6 +169,15 @@ def test_what_holds_blocks_is_no_block_beside_others() -> None:
     assert judge_weights(model, result, stage.blocks, -1) != []
 
 
+def test_a_block_inside_of_what_stands_beside_others_is_judged_whole() -> None:
+    model, result = Net(), Net()
+    stage = reconfig.stages(model, IMAGES)[0]
+    stage = dataclasses.replace(stage, blocks=("stage1.0", "stage1.1", "stage1.2.conv"))
+    del result.stage1[1]
+    assert judge_blocks(model, result, look(model, IMAGES), look(result, IMAGES), stage, -1) == []
+    assert judge_weights(model, result, stage.blocks, -1) == []
+
+
 def test_copies_are_seen_where_the_stages_name_no_block() -> None:
     model = Net((4, 2))
     stage = next(stage for stage in reconfig.stages(model, IMAGES) if stage.index == 1)
