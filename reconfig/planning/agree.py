@@ -8,7 +8,7 @@ from itertools import chain
 from os.path import basename
 
 from reconfig.errors import VerifyError
-from reconfig.planning.budget import Target, meet
+from reconfig.planning.budget import Target, meet, meet_roughly
 from reconfig.planning.counts import Counts
 from reconfig.planning.reading import Reading
 from reconfig.planning.scaling import Scaling
@@ -53,7 +53,7 @@ def agree(
     """The sizes that ``rule`` gives to the widths of a model, and that its rewritten skeleton was seen to follow.
 
     ``kept`` are the widths that keep their size whatever the rule. Every round either finds numbers that modules keep
-    and that must follow, or keeps further widths; so it ends.
+    and that must follow, or keeps further widths, or meets the budget anew with those that are left; so it ends.
     ``reading.skeleton`` has the new shapes afterwards.
 
     Raises:
@@ -63,11 +63,14 @@ def agree(
     structure = reading.structure
     repairs = _Repairs(reading, kept)
     failing = failing_resets(reading.skeleton)
+    exact = True  # whether the budget is met as near as can be, which takes long: after a repair not before all agrees
     while True:
         scaling = Scaling(reading, rule, repairs.kept, repairs.divisors)
-        sizes: Sizes = scaling(gamma)
         if target is not None:
-            gamma, sizes = meet(counts.params if target.unit == "params" else counts.flops, scaling, target)
+            count = counts.params if target.unit == "params" else counts.flops
+            gamma, sizes = (meet if exact else meet_roughly)(count, scaling, target)
+        else:
+            sizes = scaling(gamma)
         shapes = {
             name: tuple(structure.widths.size(extent, sizes) for extent in dims)
             for name, dims in structure.params.items()
@@ -77,12 +80,14 @@ def agree(
         resize(reading.skeleton, shapes, edits)
         mismatch = _first_mismatch(reading, sizes, repairs.followed)
         own_lengths = failing_resets(reading.skeleton) - failing if mismatch is None else set()
-        if mismatch is None and not own_lengths:
+        agrees = mismatch is None and not own_lengths
+        if agrees and exact:
             return Agreement(gamma, sizes, shapes, edits, repairs.kept, repairs.divisors)
-        if mismatch is None:
-            repairs.keep_of_modules(own_lengths)
-        else:
+        if mismatch is not None:
             repairs.answer(*mismatch, sizes, edits)
+        elif own_lengths:
+            repairs.keep_of_modules(own_lengths)
+        exact = agrees or target is None
         set_numbers(reading.skeleton, {(edit.path, edit.name): edit.old for edit in edits})
 
 

@@ -83,6 +83,16 @@ def meet(count: Count, scaling: Scaling, target: Target) -> tuple[float, Sizes]:
     return found[0], one_by_one(count, scaling, found[1], target)
 
 
+def meet_roughly(count: Count, scaling: Scaling, target: Target) -> tuple[float, Sizes]:
+    """Gamma and the widths that it rounds to, which ``meet`` moves nearer to the budget.
+
+    Raises:
+        BudgetError: where no gamma meets it.
+    """
+    gamma = solve_gamma(count, scaling, target)
+    return gamma, scaling(gamma)
+
+
 def closest(count: Count, scaling: Scaling, gamma: float, target: Target) -> Sizes:
     """The widths around this gamma that count closest to the budget.
 

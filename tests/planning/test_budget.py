@@ -9,6 +9,8 @@ from torch import nn
 
 import reconfig
 from reconfig import zoo
+from reconfig.planning import agree
+from reconfig.planning.budget import meet
 from reconfig.planning.scaling import Group
 
 
@@ -69,6 +71,30 @@ def test_where_all_widths_are_coarse_single_ones_make_up_for_the_others() -> Non
     inner = [plan.after[f"trunk.{number}.{name}.weight"][0] for number in range(3) for name in ("expand", "grouped")]
     assert all(width % 32 == 0 for width in inner)
     assert abs(plan.params / plan.params_before - 1) < 1e-3  # 2.3 % where equal widths stay equal
+
+
+def test_a_budget_is_met_anew_once_however_many_numbers_stand_in_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Written(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.ModuleList(nn.Conv2d(16, 24, 1) for _ in range(4))
+            self.outer = nn.ModuleList(nn.Conv2d(24, 16, 1) for _ in range(4))
+            self.stem, self.last, self.head = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 64, 3, 2), nn.Linear(64, 5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.stem(x)
+            for number in range(4):
+                y = self.inner[number](x)
+                y = y.reshape(len(y), 4, 6, *y.shape[2:]).flatten(1, 2)
+                x = x + self.outer[number](y)
+            return self.head(self.last(x).mean((2, 3)))
+
+    met = []
+    monkeypatch.setattr(agree, "meet", lambda *given: met.append(meet(*given)) or met[-1])
+    plan = reconfig.plan(Written(), "10-5", budget="params", example_input=IMAGE)
+    assert {layer for frozen in plan.frozen for layer in frozen.layers} == {f"inner.{number}" for number in range(4)}
+    assert len(met) == 2
+    assert abs(plan.params / plan.params_before - 1) < 1e-2
 
 
 def test_many_widths_meet_a_budget_to_a_hundredth_of_a_percent() -> None:
