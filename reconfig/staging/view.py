@@ -35,8 +35,9 @@ class View:
         self.dynamic = self._dynamic()
         self._made = structure.widths_in(*(layer.out for layer in structure.layers))
         self._shapes = {node: same.meta["shape"] for node, same in zip(self.nodes, roomy.nodes, strict=True)}
-        image = next(node for node in roomy.nodes if node.op == "placeholder").meta["shape"]
-        self._batch, self.input_shape = image[0], image[2:]
+        given = [node for node in roomy.nodes if node.op == "placeholder" and node.target != "constant"]
+        image = max((node.meta["shape"] for node in given), key=len)  # others are times, classes or a context
+        self.input_shape, self._batch = image[2:], image[:1]
         self._unmade = self._unmade_maps()
         self._positions = {node: self._constant_sizes(node) for node in self.nodes}
         self.area = {node: math.prod(sizes[1:]) for node, sizes in self._positions.items()}
@@ -161,7 +162,7 @@ class View:
 
     def is_folded(self, node: fx.Node) -> bool:
         """Whether the images of the batch are folded into the channels of one, which a convolution then tells apart."""
-        return self.is_map(node) and self._shapes[node][0] < self._batch
+        return self.is_map(node) and self._shapes[node][:1] < self._batch
 
     def level(self, area: int) -> int:
         """Resolution as the binary logarithm of the reduction, negative where the map is larger than the whole image.

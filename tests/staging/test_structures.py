@@ -318,3 +318,16 @@ def test_masks_of_one_channel_are_no_trunk_however_many_layers_make_them() -> No
         (4, 64, ("trunk.4",)),
     ]
     check(model, IMAGE, "10-10-4")
+
+
+def test_the_image_may_be_given_behind_a_number() -> None:
+    class Timed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last, self.head = conv(3, 8, 3, 2), conv(8, 16, 3, 2), nn.Linear(16, 5)
+
+        def forward(self, time: Tensor, x: Tensor) -> Tensor:
+            return self.head(self.last(self.first(x * time)).mean((2, 3)))
+
+    stages = reconfig.stages(Timed(), (torch.tensor(1.0), IMAGE))
+    assert [(stage.reduction, stage.width) for stage in stages] == [(2, 8), (4, 16)]
