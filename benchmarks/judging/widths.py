@@ -58,7 +58,10 @@ def judge_widths(row: Row, before: Sight, after: Sight, plan: reconfig.Plan, sta
                 fits = sorted({1.0, row.gamma, row.gamma * LAST})
                 if not fits[0] * old.out * (1 - _TOLERANCE) <= new.out <= fits[-1] * old.out * (1 + _TOLERANCE):
                     row.blame(f"{path} of stage {stage.index}, kept in part, goes from {old.out} to {new.out}")
-            elif not any(near(old.out, new.out, factor, before.divisors) for factor in factors):
+            elif not any(
+                near(old.out, new.out, factor, before.divisors) or _is_sum(path, before, after, stage, factor)
+                for factor in factors
+            ):
                 row.blame(f"{path} of stage {stage.index} goes from {old.out} to {new.out}")
             elif last:
                 row.deviation = max(row.deviation, min(abs(new.out / old.out - f) for f in factors))
@@ -72,6 +75,18 @@ def judge_widths(row: Row, before: Sight, after: Sight, plan: reconfig.Plan, sta
 def _less_than_twice(some: Sequence[int], others: Sequence[int]) -> bool:
     """Whether maps of so many positions are nearer to each other than those of two stages, which halve the sides."""
     return abs(math.log2(math.prod(some) / math.prod(others))) < len(some)
+
+
+def _is_sum(path: str, before: Sight, after: Sight, stage: reconfig.Stage, factor: float) -> bool:
+    """Whether a convolution's width is that of two others of its stage, each as near to the factor as can be.
+
+    So it is behind a concat of pieces, each of which was rounded.
+    """
+    layers = before.convolutions.keys() & set(stage.layers)
+    seen = {(before.convolutions[layer].out, after.convolutions[layer].out) for layer in layers}
+    rounded = {(old, new) for old, new in seen if near(old, new, factor, before.divisors)}
+    whole, made = before.convolutions[path].out, after.convolutions[path].out
+    return any((whole - old, made - new) in rounded for old, new in rounded)
 
 
 def excuses(plan: reconfig.Plan) -> dict[str, str]:

@@ -172,6 +172,27 @@ def test_a_stem_may_follow_the_branch_that_it_begins() -> None:
     ]
 
 
+class Pieces(nn.Module):
+    """The stage is a concat of two pieces, the first of which goes in groups of 24, and a layer of their sum."""
+
+    def __init__(self, first: int = 72, second: int = 40, both: int = 112) -> None:
+        super().__init__()
+        self.stem, self.first = nn.Conv2d(3, 8, 3, 1, 1), nn.Conv2d(8, first, 3, 2, 1)
+        self.groups = nn.Conv2d(first, first, 3, padding=1, groups=first // 24)
+        self.second, self.both = nn.Conv2d(8, second, 3, 2, 1), nn.Conv2d(first + second, both, 1)
+        self.fc = nn.Linear(both, CLASSES)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x).relu()
+        x = torch.cat([self.groups(self.first(x)), self.second(x)], 1)
+        return self.fc((x + self.both(x)).mean((2, 3)))
+
+
+def test_a_sum_of_rounded_pieces_is_right() -> None:
+    assert judged(Pieces(24, 16, 40), model=Pieces()) == []
+    assert judged(Pieces(48, 16, 64), model=Pieces())[-1] == "both of stage 1 goes from 112 to 64"
+
+
 @pytest.mark.parametrize(
     ("result", "problem"),
     [
