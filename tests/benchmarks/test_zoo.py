@@ -259,6 +259,13 @@ def test_channels_of_a_depthwise_convolution_are_its_inputs(convolution: nn.Conv
     assert seen.convolutions["0"].depthwise is depthwise
 
 
+def test_divisors_are_the_groups_of_norms_too_and_two_at_once() -> None:
+    layers = nn.Conv2d(3, 48, 1), nn.GroupNorm(3, 48), nn.Conv2d(48, 48, 1, groups=2)
+    divisors = look(nn.Sequential(*layers), torch.rand(1, 3, 8, 8)).divisors
+    assert {16, 24, 48} <= divisors  # of a norm's group, of a convolution's, and of both
+    assert 32 not in divisors
+
+
 def test_a_fingerprint_sees_every_kind_of_change() -> None:
     model = Net()
     marks = fingerprint(model)

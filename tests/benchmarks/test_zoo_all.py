@@ -89,6 +89,13 @@ def test_the_kind_and_the_size_are_seen(layers: tuple[nn.Module, ...], size: int
     assert examine(nn.Sequential(*layers).to("meta"), size) == found
 
 
+def test_windows_of_a_size_of_their_own_are_judged_at_the_networks_size() -> None:
+    first = nn.Conv2d(3, 8, 16, 16)
+    windows = nn.Sequential(first, nn.AdaptiveAvgPool2d(7), nn.Conv2d(8, 8, 3, padding=1)).to("meta")
+    gate = nn.Sequential(first, nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 8, 1)).to("meta")
+    assert (examine(windows, 224)[1], examine(gate, 224)[1]) == (224, SMALL)
+
+
 def test_nothing_is_built_where_all_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timm, "list_models", lambda: ["a", "b"])
     lines = [Listed("a", "f", 9, 1, "x", "cnn", 128), Listed("b", "f", 9, 1, "x")]
