@@ -20,6 +20,7 @@ from reconfig.rewrite.surgery import AttributeEdit, attribute_edits, resize, set
 from reconfig.rewrite.verify import Mismatch, first_mismatch
 from reconfig.rule import Rule
 from reconfig.trace.record import Shape
+from reconfig.trace.skeleton import within
 from reconfig.widths.algebra import Extent, parts
 from reconfig.widths.reasons import FrozenKind, Reason
 from reconfig.widths.site import describe
@@ -156,11 +157,11 @@ class _Repairs:
         """
         structure, name = self._reading.structure, type(self._reading.skeleton).__name__
         # Whoever asks the modules inside to draw theirs anew fails where they do, and is kept where that does not help.
-        inner = {path for path in paths if not any(_is_inside(other, path) for other in paths)}
+        inner = {path for path in paths if not any(other != path and within(other, path) for other in paths)}
         for chosen in (inner, paths):
             before = len(self.kept)
             for path in sorted(chosen):
-                own = [dims for tensor, dims in structure.params.items() if _is_inside(tensor, path)]
+                own = [dims for tensor, dims in structure.params.items() if within(tensor, path)]
                 said = f"reset_parameters of {path or name} makes tensors of its own length"
                 self._keep([*chain.from_iterable(own)], Reason(FrozenKind.CALL, said))
             if len(self.kept) > before:
@@ -227,8 +228,3 @@ class _Repairs:
             for part in parts(self._reading.structure.widths.resolve(extent)):
                 self.kept.setdefault(part.width, reason)
         return len(self.kept) > before
-
-
-def _is_inside(name: str, path: str) -> bool:
-    """Whether a module or tensor is in the module of another path; all are in the model, whose path is empty."""
-    return name.startswith(f"{path}." if path else "") and name != path

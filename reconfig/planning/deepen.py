@@ -10,12 +10,12 @@ from torch import nn
 from reconfig.errors import DepthError, VerifyError
 from reconfig.planning.depth import DenseEdit, dense_changes, depth_edits
 from reconfig.planning.reading import Reading, read_probe
-from reconfig.rewrite.depth import DepthEdit, edit_depth, origin, within
+from reconfig.rewrite.depth import DepthEdit, edit_depth, origin
 from reconfig.rewrite.surgery import AttributeEdit, attribute_edits, resize
 from reconfig.rule import Rule
 from reconfig.trace.example import Probe
 from reconfig.trace.record import capture
-from reconfig.trace.skeleton import make_skeleton, tensors_of
+from reconfig.trace.skeleton import make_skeleton, tensors_of, within
 from reconfig.widths.structure import Attribute, Sizes, Structure
 
 

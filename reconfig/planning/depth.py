@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from torch import nn
 
 from reconfig.errors import DepthError
-from reconfig.rewrite.depth import DepthEdit, within
+from reconfig.rewrite.depth import DepthEdit
 from reconfig.staging.stages import Stage, Stages
 from reconfig.trace.record import Capture
+from reconfig.trace.skeleton import within
 from reconfig.widths.structure import Structure
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)

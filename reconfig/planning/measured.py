@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from reconfig.draw import table
 from reconfig.errors import VerifyError
 from reconfig.planning.reading import Reading
-from reconfig.trace.skeleton import make_skeleton
+from reconfig.trace.skeleton import make_skeleton, within
 from reconfig.trace.watch import preserved_rng
 
 
@@ -134,13 +134,9 @@ def _names(model: nn.Module, reading: Reading) -> dict[str, str]:
     for path, module in model.named_modules():
         own = [f"{path}.{name}" if path else name for name, _ in module.named_parameters(recurse=False)]
         found = [members[name] for name in own if name in members]
-        block = next((stage.index for stage in stages for name in stage.blocks if _inside(path, name)), None)
+        block = next((stage.index for stage in stages for name in stage.blocks if within(path, name)), None)
         if path in stages.stem or path in stages.head:
             names[path] = "stem" if path in stages.stem else "head"
         elif found or block is not None:
             names[path] = f"stage {found[0] if found else block}"
     return names
-
-
-def _inside(path: str, module: str) -> bool:
-    return path == module or path.startswith(module + ".")

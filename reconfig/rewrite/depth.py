@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from reconfig.trace.skeleton import clone
+from reconfig.trace.skeleton import clone, within
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,6 @@ def edit_depth(model: nn.Module, edits: Sequence[DepthEdit]) -> None:
                 sequence.append(block)
             else:
                 container._modules[name] = block
-
-
-def within(name: str, path: str) -> bool:
-    """Whether a name is of this module or of something inside it."""
-    return not path or name == path or name.startswith(path + ".")
 
 
 def origin(path: str, edits: Sequence[DepthEdit]) -> str:

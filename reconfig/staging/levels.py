@@ -15,6 +15,7 @@ from torch import fx, nn
 from reconfig.errors import StageError
 from reconfig.staging.units import Block, Stretches
 from reconfig.staging.view import View
+from reconfig.trace.skeleton import within
 from reconfig.widths.algebra import single_width
 from reconfig.widths.structure import Layer
 
@@ -43,9 +44,9 @@ def named_stem(view: View) -> int:
     if not names:
         return 0
     stem = ".".join(parts[: names[-1] + 1])
-    inside = takewhile(lambda layer: f"{layer.path}.".startswith(f"{stem}."), view.layers)
+    inside = takewhile(lambda layer: within(layer.path, stem), view.layers)
     last = max(layer.index for layer in inside)
-    calls = [call for call in view.capture.module_calls if f"{call.path}.".startswith(f"{stem}.")]
+    calls = [call for call in view.capture.module_calls if within(call.path, stem)]
     return max((call.stop for call in calls if call.start <= last < call.stop), default=last + 1)
 
 

@@ -362,7 +362,7 @@ def _output(
     if not isinstance(structure.values[node], Value):
         node = layers[-1].node
     value = structure.values[node]
-    axes = [axis for axis in view.channel_axes(node) if axis > 0]
+    axes = [axis for axis in view.channel_axes[node] if axis > 0]
     return _Output(
         channels=value.dims[axes[0]] if axes else layers[-1].out,
         resolution=tuple(size for axis, size in enumerate(value.shape) if axis > 0 and axis not in axes[:1]),

@@ -38,7 +38,8 @@ class View:
         given = [node for node in roomy.nodes if node.op == "placeholder" and node.target != "constant"]
         image = max((node.meta["shape"] for node in given), key=len)  # others are times, classes or a context
         self.input_shape, self._batch = image[2:], image[:1]
-        self._unmade = self._unmade_maps()
+        self._convolving = {layer.node for layer in structure.layers if layer.kernel}
+        self.channel_axes = self._channel_axes()
         self._positions = {node: self._constant_sizes(node) for node in self.nodes}
         self.area = {node: math.prod(sizes[1:]) for node, sizes in self._positions.items()}
         self.below = self._below()
@@ -65,50 +66,41 @@ class View:
 
     def _weights(self) -> set[fx.Node]:
         """Nodes that lead to weights and biases of convolutions alone: mixtures of experts, and no maps."""
-        input_of = {
-            layer.node: layer.node.args[0] if layer.node.args else layer.node.kwargs["input"]
-            for layer in self.structure.layers
-            if layer.kernel
-        }
+        input_of = {node: node.args[0] if node.args else node.kwargs["input"] for node in self._convolving}
         found: set[fx.Node] = set()
         for node in reversed(self.nodes):
             if node.users and all(user in found or input_of.get(user, node) is not node for user in node.users):
                 found.add(node)
         return found
 
-    def _unmade_maps(self) -> set[fx.Node]:
-        """Maps of convolutions whose channels never change, as where their weights depend on the input, and their like.
+    def _channel_axes(self) -> dict[fx.Node, Sequence[int]]:
+        """The dimensions of each node's map that are channels: those with a width that a layer makes.
 
-        All of their dimensions are constant, and the second one is no position.
+        Where a convolution's channels never change, as where its weights depend on the input, all dimensions of its map
+        and of the like are constant; the second one is no position.
         """
-        made = {layer.node for layer in self.structure.layers if layer.kernel}
-        found: set[fx.Node] = set()
+        found: dict[fx.Node, Sequence[int]] = {}
+        unmade: set[fx.Node] = set()
         for node in self.nodes:
-            alike = [self._shapes[source] for source in node.all_input_nodes if source in found]
             value, shape = self.structure.values[node], self._shapes[node]
-            if not (node in made or alike) or not isinstance(value, Value) or any(map(self.is_made, value.dims)):
+            dims = value.dims if isinstance(value, Value) else ()
+            found[node] = [axis for axis, extent in enumerate(dims) if self._is_made(extent)]
+            if found[node] or len(dims) != len(self.input_shape) + 2:
                 continue
-            follows = any(shape[:2] == other[:2] or shape[2:] == other[2:] for other in alike)
-            if len(shape) == len(self.input_shape) + 2 and (node in made or follows):
-                found.add(node)
+            alike = (self._shapes[source] for source in node.all_input_nodes if source in unmade)
+            if node in self._convolving or any(shape[:2] == other[:2] or shape[2:] == other[2:] for other in alike):
+                unmade.add(node)
+                found[node] = [1]
         return found
 
     def _constant_sizes(self, node: fx.Node) -> Shape:
         """The batch and whatever else is no channel."""
         if not isinstance(self.structure.values[node], Value):
             return ()
-        channels = self.channel_axes(node)
+        channels = self.channel_axes[node]
         return tuple(size for axis, size in enumerate(self._shapes[node]) if axis not in channels)
 
-    def channel_axes(self, node: fx.Node) -> Sequence[int]:
-        """The dimensions of a map that are channels."""
-        if node in self._unmade:
-            return [1]
-        value = self.structure.values[node]
-        dims = value.dims if isinstance(value, Value) else ()
-        return [axis for axis, extent in enumerate(dims) if self.is_made(extent)]
-
-    def is_made(self, extent: Extent) -> bool:
+    def _is_made(self, extent: Extent) -> bool:
         """Whether a layer makes one of its widths: tokens that a parameter adds are positions, and no channels."""
         return bool(self.structure.widths_in(extent) & self._made)
 
@@ -130,7 +122,6 @@ class View:
         """The area of a node's feature map, or, for a pooled one, of the nearest map that it comes back to (a gate)."""
         below: dict[fx.Node, int] = {}
         goes_on: set[fx.Node] = set()  # as channels, to a convolution or to where another map joins
-        makers = {layer.node for layer in self.structure.layers if layer.kernel}
         for node in reversed(self.nodes):
             own = self.area[node] if node in self.dynamic else 1
             used = [
@@ -139,7 +130,7 @@ class View:
                 if user in below and (self.area[user] == 1 or user in goes_on or self._is_map_joined(user))
             ]
             below[node] = own if own > 1 else max(used, default=1)
-            leads = any(user in goes_on or user in makers or self._is_map_joined(user) for user in node.users)
+            leads = any(user in goes_on or user in self._convolving or self._is_map_joined(user) for user in node.users)
             if leads and self.has_channels(node):
                 goes_on.add(node)
         return below
@@ -158,7 +149,7 @@ class View:
 
     def is_map(self, node: fx.Node) -> bool:
         """Whether a node has channels at several positions; statistics of groups have none, boxes neither."""
-        return self.area[node] > 1 and bool(self.channel_axes(node))
+        return self.area[node] > 1 and bool(self.channel_axes[node])
 
     def is_folded(self, node: fx.Node) -> bool:
         """Whether the images of the batch are folded into the channels of one, which a convolution then tells apart."""

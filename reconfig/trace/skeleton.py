@@ -42,6 +42,11 @@ def modules_of(model: nn.Module) -> dict[str, nn.Module]:
     return found
 
 
+def within(name: str, path: str) -> bool:
+    """Whether a name is of this module or of something inside it, as all is in the model, whose path is empty."""
+    return not path or name == path or name.startswith(path + ".")
+
+
 def tensors_of(model: nn.Module, *kinds: str) -> Iterator[tuple[str, Tensor]]:
     """Parameters, then buffers (or one of these ``kinds`` alone), by name; a shared one comes once, by its first."""
     modules = modules_of(model)
