@@ -46,7 +46,7 @@ class View:
         weights = self._weights()
         self.layers = [layer for layer in structure.layers if layer.node in self.index and layer.node not in weights]
         self.makers = {layer.node for layer in self.layers}  # the calls that make channels
-        known = {layer.path for layer in self.layers}
+        known = {layer.path for layer in structure.layers if layer.node in self.index}
         self.auxiliary = [
             layer for layer in structure.layers if layer.node not in self.index and layer.path not in known
         ]

@@ -331,3 +331,16 @@ def test_the_image_may_be_given_behind_a_number() -> None:
 
     stages = reconfig.stages(Timed(), (torch.tensor(1.0), IMAGE))
     assert [(stage.reduction, stage.width) for stage in stages] == [(2, 8), (4, 16)]
+
+
+def test_what_makes_weights_is_no_head_of_a_network_that_has_another_in_training() -> None:
+    class Trained(Mixed):
+        def __init__(self) -> None:
+            super().__init__()
+            self.beside = nn.Linear(8, 5)
+
+        def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+            out = super().forward(x)
+            return (out, self.beside(self.one(self.stem(x)).mean((2, 3)))) if self.training else out
+
+    assert reconfig.stages(Trained(), IMAGE).head == ("head", "beside")
