@@ -298,11 +298,12 @@ class Compute:
     """Record the training attack once as a CUDA graph and replay it; needs a GPU. The graph keeps the memory of its
     intermediate results, beside what a training step takes."""
     attack: Annotated[AttackForm, tyro.conf.arg(aliases=["--compute"])] = "plain"
-    """The form in which the training's attack runs the network. plain is its own forward. folded has convolutions do
+    """The form in which gradient attacks run the network. plain is its own forward. folded has convolutions do
     the work of the batch norms behind them, folded-channels-last in the NHWC layout besides, and tiled computes 3x3
-    convolutions by Winograd's tiles besides (on a CPU). auto times them all at the start of each network, takes the
-    quickest and keeps to it when the run is resumed; the times are printed and stand in attack_form.json. What is
-    measured of trained networks always runs plain."""
+    convolutions by Winograd's tiles besides (on a CPU). auto times them all at the start of each network, has the
+    training's attack take the quickest and keeps to it when the run is resumed; the times are printed and stand in
+    attack_form.json. What is measured of trained networks runs in a form that is named, but plain under auto, so that
+    no two are measured in different forms. AutoAttack and Lipschitz constants always run plain."""
     deterministic: bool = False
     """Let torch take only algorithms that give the same bits each time, and warn where it has none. Without it cuDNN
     times its algorithms anew in each process, so that on a GPU a resumed run is the uninterrupted one only up to

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -114,8 +115,8 @@ def attack(
 
 
 def computation(machine: Machine, setting: Setting) -> Computation:
-    """How networks compute under AutoAttack: in a precision of its own, whatever the training did."""
-    return machine.computation(setting.evaluate.aa_precision)
+    """How networks compute under AutoAttack: in a precision of its own and by their own forward."""
+    return replace(machine.computation(setting.evaluate.aa_precision), form="plain")
 
 
 def ranges(images: int, setting: Setting) -> list[range]:

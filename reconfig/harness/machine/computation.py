@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from reconfig.harness.experiment import Precision
+from reconfig.harness.experiment import AttackForm, Precision
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,11 @@ class Computation:
     precision: Precision
     channels_last: bool
     compiled: bool
+    form: AttackForm = "plain"
 
     def __str__(self) -> str:
         """As files and tables have it: "bf16, channels last, compiled"."""
-        also = {"channels last": self.channels_last, "compiled": self.compiled}
+        also = {"channels last": self.channels_last, "compiled": self.compiled, self.form: self.form != "plain"}
         return ", ".join([self.precision, *(name for name, holds in also.items() if holds)])
 
 

@@ -1,9 +1,10 @@
 """A network with fixed weights in eval mode, its batch norms folded into the convolutions before them.
 
 There a batch norm is a factor and an addend for each channel, which the convolution can take over (Jacob et al., CVPR
-2018, section 3.2): one pass over the activations less each way, and exact up to rounding. Nothing is traced or copied:
-the network's own forward runs, and its calls of torch are seen. Which convolution is read by which batch norm alone is
-learnt from one forward, and seen to hold in every later one.
+2018, section 3.2): one pass over the activations less each way, and exact up to rounding. One that no convolution can
+take over, as behind a sum, multiplies and adds in one pass; torch's own computes as if statistics wanted gradients.
+Nothing is traced or copied: the network's own forward runs, and its calls of torch are seen. Which convolution is read
+by which batch norm alone is learnt from one forward, and seen to hold in every later one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from reconfig.harness.experiment import AttackForm
 from reconfig.harness.machine import winograd
 from reconfig.harness.machine.winograd import Kernel
 
@@ -50,14 +52,25 @@ class Norm(NamedTuple):
         """Whether these are the very tensors of ``other``."""
         return all(ours is theirs for ours, theirs in zip(self[:4], other[:4], strict=True)) and self.eps == other.eps
 
+    def suits(self, input: Tensor) -> bool:
+        """Whether a product and a sum give what the batch norm gives, its gradients too."""
+        alike = all(each is None or each.dtype == input.dtype for each in self[:4])
+        return alike and not any(each is not None and each.requires_grad for each in self[:4])
+
     def fold(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
         """Weight and bias of the convolution before, which then does what both did."""
+        factor, shift = self.factor_and_shift()
+        if bias is not None:
+            shift = shift + bias * factor
+        return weight * factor.view(-1, *[1] * (weight.ndim - 1)), shift
+
+    def factor_and_shift(self) -> tuple[Tensor, Tensor]:
+        """What each channel is multiplied by, and what is added then."""
         factor = (self.variance + self.eps).rsqrt()
         if self.weight is not None:
             factor = factor * self.weight
-        shift = -self.mean if bias is None else bias - self.mean
-        shift = shift * factor
-        return weight * factor.view(-1, *[1] * (weight.ndim - 1)), shift if self.bias is None else shift + self.bias
+        shift = -self.mean * factor
+        return factor, shift if self.bias is None else shift + self.bias
 
 
 class _ReadElsewhereError(Exception):
@@ -84,6 +97,7 @@ class Folded(nn.Module):
         self.model, self.layout, self.tiles = model, layout, tiles
         self.norms = foldable(model, example)
         self._made: dict[int, _Made] = {}
+        self._scales: dict[int, _Scale] = {}
 
     @contextmanager
     def fixed(self) -> Iterator[None]:
@@ -92,17 +106,41 @@ class Folded(nn.Module):
             yield
         finally:
             self._made.clear()
+            self._scales.clear()
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [N, classes] of images [N, C, H, W]."""
         laid = images if self.layout is None else images.contiguous(memory_format=self.layout)
         try:
-            with _Folding(self.norms, self._made, self.layout, self.tiles) as folding:
+            with _Folding(self.norms, self._made, self._scales, self.layout, self.tiles) as folding:
                 logits: Tensor = self.model(laid)
                 folding.see(logits)
         except _ReadElsewhereError:
             return self.model(images)
         return logits
+
+
+def in_form(form: AttackForm, model: nn.Module, example: Tensor) -> nn.Module:
+    """``model`` as attacks run it in this form; ``example`` are images that it takes."""
+    match form:
+        case "folded":
+            return Folded(model, example)
+        case "folded-channels-last":
+            return Folded(model, example, torch.channels_last)
+        case "tiled":
+            return Folded(model, example, torch.channels_last, tiles=True)
+        case _:
+            return model
+
+
+@contextmanager
+def fixed(model: nn.Module) -> Iterator[None]:
+    """The weights of a network in any form do not change while this is open."""
+    if isinstance(model, Folded):
+        with model.fixed():
+            yield
+    else:
+        yield
 
 
 def foldable(model: nn.Module, example: Tensor) -> dict[int, tuple[Tensor, Norm]]:
@@ -169,18 +207,27 @@ class _Made(NamedTuple):
     kernel: Kernel | None
 
 
+class _Scale(NamedTuple):
+    """What a batch norm that is not folded computes with, made once while weights are fixed."""
+
+    norm: Norm
+    factor: Tensor
+    shift: Tensor
+
+
 class _Folding(TorchFunctionMode):
-    """Has convolutions do the work of their batch norms, and these do nothing."""
+    """Has convolutions do the work of their batch norms, and the other batch norms theirs in one pass."""
 
     def __init__(
         self,
         norms: Mapping[int, tuple[Tensor, Norm]],
         made: dict[int, _Made],
+        scales: dict[int, _Scale],
         layout: torch.memory_format | None,
         tiles: bool,
     ) -> None:
         super().__init__()
-        self.norms, self.made, self.layout, self.tiles = norms, made, layout, tiles
+        self.norms, self.made, self.scales, self.layout, self.tiles = norms, made, scales, layout, tiles
         self.waiting: dict[int, tuple[weakref.ref[Tensor], Norm]] = {}
 
     def see(self, *read: Any) -> None:
@@ -198,16 +245,18 @@ class _Folding(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func is F.batch_norm:
-            norm = _norm(args, kwargs)
-            expected = None if norm is None else self._waits(norm[0])
-            if norm is not None and expected is not None and expected.same(norm[1]):
+        norm = _norm(args, kwargs) if func is F.batch_norm else None
+        if norm is not None:
+            expected = self._waits(norm[0])
+            if expected is not None and expected.same(norm[1]):
                 # Another tensor of the same memory: who reads the one before the batch norm is still noticed.
                 return norm[0].view_as(norm[0])
         if func not in _SIZES:
             self.see(args, kwargs)
         if func in _CONVOLUTIONS:
             return self._convolve(func, **_named(_PARAMETERS, _USUAL, args, kwargs))
+        if norm is not None and norm[1].suits(norm[0]):
+            return self._scaled(*norm)
         return func(*args, **kwargs)
 
     def _convolve(self, func: Any, input: Tensor, weight: Tensor, bias: Tensor | None, **how: Any) -> Tensor:
@@ -224,6 +273,14 @@ class _Folding(TorchFunctionMode):
         if norm is not None:
             self.waiting[id(output)] = weakref.ref(output), norm
         return output
+
+    def _scaled(self, input: Tensor, norm: Norm) -> Tensor:
+        held = self.scales.get(id(norm.mean))
+        if held is None or not held.norm.same(norm):
+            with torch.no_grad():
+                factor, shift = (each.view(-1, *[1] * (input.ndim - 2)) for each in norm.factor_and_shift())
+            held = self.scales[id(norm.mean)] = _Scale(norm, factor, shift)
+        return torch.addcmul(held.shift, input, held.factor)
 
     @torch.no_grad()
     def _make(self, weight: Tensor, bias: Tensor | None, norm: Norm | None, tiles: bool) -> _Made:

@@ -25,6 +25,7 @@ from reconfig.harness.machine import compiling, trackers
 from reconfig.harness.machine.compiling import Compiled, CompileLog
 from reconfig.harness.machine.computation import Computation, Lowered, allow_tf32
 from reconfig.harness.machine.cuda_graph import CudaGraph
+from reconfig.harness.machine.folding import in_form
 from reconfig.harness.machine.synced_batch_norm import synchronise
 
 
@@ -79,12 +80,20 @@ class Machine:
         return Compiled(model, self.compiled) if self.compute.compile else model
 
     def computation(self, precision: Precision | None = None) -> Computation:
-        """How networks compute here, in another precision if one is given."""
-        return Computation(precision or self.compute.precision, self.compute.channels_last, self.compute.compile)
+        """How networks compute here, in another precision if one is given.
 
-    def computing(self, model: nn.Module, computation: Computation) -> nn.Module:
-        """``model``, which stays as it is, as it computes by ``computation``, but for TF32: see ``tf32``."""
-        network = Lowered(model) if computation.precision == "bf16" else model
+        A form that a training chooses by time does not count: networks that are compared could have two.
+        """
+        compute = self.compute
+        form = "plain" if compute.attack == "auto" else compute.attack
+        return Computation(precision or compute.precision, compute.channels_last, compute.compile, form)
+
+    def computing(self, model: nn.Module, computation: Computation, example: Tensor) -> nn.Module:
+        """``model``, which stays as it is, as it computes by ``computation``, but for TF32: see ``tf32``.
+
+        ``example`` are images that it takes, as ``floats`` makes them. Its weights must not change from here on.
+        """
+        network = in_form(computation.form, Lowered(model) if computation.precision == "bf16" else model, example)
         return Compiled(network, self.compiled) if computation.compiled else network
 
     def as_graph(self, function: Callable[..., Tensor]) -> Callable[..., Tensor]:

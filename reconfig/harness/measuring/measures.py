@@ -72,8 +72,8 @@ def as_asked(machine: Machine, setting: Setting) -> Computation:
 
 
 def exactly(machine: Machine, setting: Setting) -> Computation:
-    """In float32 and uncompiled: modules of a compiled network cannot be watched, and differences need every digit."""
-    return replace(machine.computation("fp32"), compiled=False)
+    """In float32 by its own forward: modules of a compiled network cannot be watched, differences need every digit."""
+    return replace(machine.computation("fp32"), compiled=False, form="plain")
 
 
 @dataclass(frozen=True)
@@ -134,9 +134,11 @@ def _transfer(subject: Subject) -> Finding:
     """The accuracy on images that PGD-20 made against another network: a black-box attack (the paper's appendix D)."""
     machine, model, split = subject.machine, subject.model, subject.split
     path = Path(cast(str, subject.setting.evaluate.source))  # which Evaluate insists on
+    example = machine.floats(split[:2].images)
     with torch.no_grad(), frozen(model):
-        classes = model(machine.floats(split[:2].images)).shape[1]
-    source = machine.computing(machine.set_up(checkpoints.load_network(path, classes)), subject.computation)
+        classes = model(example).shape[1]
+    source = machine.set_up(checkpoints.load_network(path, classes))
+    source = machine.computing(source, subject.computation, example)
     subject.begin("transfer")
     with counted(source, subject.watch):
         answers = predictions(machine, model, split, subject.setting, ATTACKS[SELECTION], source, subject.watch)

@@ -101,7 +101,7 @@ def _subjects(
     for name in ("clean", *setting.evaluate.attacks):
         computation = MEASURES[name].computation(machine, setting)
         if computation not in networks:
-            networks[computation] = machine.computing(model, computation)
+            networks[computation] = machine.computing(model, computation, machine.floats(split[:2].images))
         subjects[name] = Subject(machine, computation, networks[computation], split, setting, out, watch)
     return subjects
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -19,36 +18,13 @@ from reconfig.harness import files
 from reconfig.harness.attacks.gradient import perturb
 from reconfig.harness.experiment import Attack, AttackForm, Setting
 from reconfig.harness.files import CheckpointError
-from reconfig.harness.machine.folding import Folded
+from reconfig.harness.machine.folding import fixed, in_form
 from reconfig.harness.machine.machine import Machine
 
 NAME = "attack_form.json"
 """The file beside a training's checkpoints that holds what was chosen, and the measured ratios."""
 _ROUNDS = 3
 _ATTACK = Attack(steps=2)
-
-
-def in_form(form: AttackForm, model: nn.Module, example: Tensor) -> nn.Module:
-    """``model`` as attacks run it in this form; ``example`` are images that it takes."""
-    match form:
-        case "folded":
-            return Folded(model, example)
-        case "folded-channels-last":
-            return Folded(model, example, torch.channels_last)
-        case "tiled":
-            return Folded(model, example, torch.channels_last, tiles=True)
-        case _:
-            return model
-
-
-@contextmanager
-def fixed(model: nn.Module) -> Iterator[None]:
-    """The weights of a network in any form do not change while this is open."""
-    if isinstance(model, Folded):
-        with model.fixed():
-            yield
-    else:
-        yield
 
 
 def decide(

@@ -27,10 +27,11 @@ from reconfig.harness.data.split import Split
 from reconfig.harness.experiment import Setting
 from reconfig.harness.files import CheckpointError
 from reconfig.harness.machine import memory, trackers
+from reconfig.harness.machine.folding import fixed, in_form
 from reconfig.harness.machine.machine import Machine
 from reconfig.harness.measuring.predictions import SELECTION, accuracy
 from reconfig.harness.randomness import derived_seed, generator
-from reconfig.harness.training.attack_form import decide, fixed, in_form
+from reconfig.harness.training.attack_form import decide
 from reconfig.harness.training.averaging import average
 from reconfig.harness.training.checks import TrainError, check_images
 from reconfig.harness.training.methods import METHODS

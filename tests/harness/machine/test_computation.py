@@ -17,6 +17,7 @@ from reconfig.harness.experiment import Compute, Setting, Train
 from reconfig.harness.machine import compiling
 from reconfig.harness.machine.compiling import Compiled, CompileLog
 from reconfig.harness.machine.computation import Computation, Lowered, tf32
+from reconfig.harness.machine.folding import Folded
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +55,8 @@ def test_a_computation_is_told_in_words(tmp_path: Path) -> None:
     assert str(machine.computation()) == "bf16, channels last, compiled"
     assert str(machine.computation("fp32")) == "fp32, channels last, compiled"
     assert str(small_machine(tmp_path).computation()) == "fp32"
+    assert str(small_machine(tmp_path, Compute("cpu", attack="folded")).computation()) == "fp32, folded"
+    assert str(small_machine(tmp_path, Compute("cpu", attack="auto")).computation()) == "fp32"
 
 
 def test_a_lowered_network_computes_in_bf16_and_answers_in_float32() -> None:
@@ -70,11 +73,15 @@ def test_machines_leave_the_network_that_they_make_compute_alone(tmp_path: Path)
     model = small_network()
     names, attributes = list(model.state_dict()), {name: vars(module).copy() for name, module in model.named_modules()}
     machine = small_machine(tmp_path, Compute("cpu", compile=True))
-    running = machine.computing(model, Computation("bf16", channels_last=False, compiled=True))
-    running(small_split(4).images.float() / 255)
+    images = small_split(4).images.float() / 255
+    running = machine.computing(model, Computation("bf16", channels_last=False, compiled=True), images)
+    running(images)
+    folded = machine.computing(model, Computation("fp32", channels_last=False, compiled=False, form="tiled"), images)
+    assert isinstance(folded, Folded)
+    folded(images)
     assert list(model.state_dict()) == names
     assert {name: vars(module) for name, module in model.named_modules()} == attributes
-    assert small_machine(tmp_path).computing(model, machine.computation()) is not model
+    assert small_machine(tmp_path).computing(model, machine.computation(), images) is not model
     assert small_machine(tmp_path).compile(model) is model
 
 

@@ -58,10 +58,10 @@ def wide() -> nn.Module:
     return nn.Sequential(*stem, *block, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 3))
 
 
-@pytest.mark.parametrize(("factory", "count"), [(wide, 2), (lambda: zoo.wrn(10, 1, 3), 3)])
+@pytest.mark.parametrize(("factory", "count", "scaled"), [(wide, 2, 0), (lambda: zoo.wrn(10, 1, 3), 3, 4)])
 @pytest.mark.parametrize("layout", [None, torch.channels_last])
 def test_it_answers_as_the_network_does(
-    factory: Callable[[], nn.Module], count: int, layout: torch.memory_format | None
+    factory: Callable[[], nn.Module], count: int, scaled: int, layout: torch.memory_format | None
 ) -> None:
     model, images = moved(factory()), torch.rand(2, 3, 16, 16)
     folded = Folded(model, images[:1], layout, tiles=layout is not None)
@@ -69,22 +69,44 @@ def test_it_answers_as_the_network_does(
     with folded.fixed():
         agree(folded, model, images)
         tiled = sum(made.kernel is not None for made in folded._made.values())
+        assert len(folded._scales) == scaled
     assert tiled == (layout is not None and factory is wide)
 
 
-def test_weights_are_folded_anew_each_time_and_once_within() -> None:
-    model, images = moved(Read(lambda made, own: F.relu(own.norm(made)))), torch.rand(2, 3, 8, 8)
+@pytest.mark.parametrize("folds", [True, False])
+def test_weights_are_folded_anew_each_time_and_once_within(folds: bool) -> None:
+    model, images = moved(Read(lambda made, own: F.relu(own.norm(made if folds else made + 1)))), torch.rand(2, 3, 8, 8)
     folded = Folded(model, images)
+    held = folded._made if folds else folded._scales
     for _ in range(2):
         with torch.no_grad():
             model.conv.weight.mul_(2)
             model.norm.running_mean.add_(1)
         with folded.fixed():
             agree(folded, model, images)
-            (made,) = folded._made.values()
+            first = next(iter(held.values()))
             agree(folded, model, images)
-            assert next(iter(folded._made.values())) is made
-    assert not folded._made
+            assert [id(each) for each in held.values()] == [id(first)]
+    assert not held
+
+
+def test_a_batch_norm_whose_numbers_want_gradients_or_change_stays_torchs_or_is_made_anew() -> None:
+    """Those that an image makes, as in a conditional batch norm, and two norms over one running mean."""
+
+    def conditional(made: Tensor, own: nn.Module) -> Tensor:
+        weight = made.mean((0, 2, 3))
+        return F.batch_norm(made + 1, own.norm.running_mean, own.norm.running_var, weight, own.norm.bias)
+
+    def two(made: Tensor, own: nn.Module) -> Tensor:
+        other = F.batch_norm(made + 2, own.norm.running_mean, own.norm.running_var, own.norm.bias, own.norm.weight)
+        return own.norm(made + 1) + other
+
+    for then in (conditional, two):
+        model, images = moved(Read(then)), torch.rand(2, 3, 8, 8)
+        folded = Folded(model, images)
+        with folded.fixed():
+            agree(folded, model, images)
+            agree(folded, model, images)
 
 
 @pytest.mark.parametrize(

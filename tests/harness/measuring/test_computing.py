@@ -18,8 +18,9 @@ from torch import nn
 from reconfig.harness.attacks.autoattack import AutoAttackError
 from reconfig.harness.attacks.gradient import ATTACKS
 from reconfig.harness.data.split import Split
-from reconfig.harness.experiment import Compute, Evaluate, Setting, Threat
+from reconfig.harness.experiment import AttackForm, Compute, Evaluate, Setting, Threat
 from reconfig.harness.machine import compiling
+from reconfig.harness.machine.folding import Folded
 from reconfig.harness.machine.machine import Machine
 from reconfig.harness.measuring import measures, predictions
 from reconfig.harness.measuring.scores import read_verdicts, scores
@@ -78,6 +79,24 @@ def test_gradient_attacks_compute_as_asked_autoattack_and_lipschitz_in_float32(t
         scores(machine, model, small_digits.unseen(20), small_digits.measured(measure), tmp_path)
         assert set(seen) == wanted
     assert read_verdicts(tmp_path).computed == {"clean": "bf16", "pgd20": "bf16", "preview": "fp32"}
+
+
+@pytest.mark.parametrize("form", ["folded-channels-last", "auto"])
+def test_gradient_attacks_run_in_a_form_that_is_named_and_autoattack_and_lipschitz_plain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: AttackForm
+) -> None:
+    """Of two networks under auto, one could have been given another form than the other: all run plain."""
+    forwards: list[str] = []
+    run = Folded.forward
+    monkeypatch.setattr(Folded, "forward", lambda self, images: forwards.append("") or run(self, images))
+    machine, model = small_machine(tmp_path, Compute("cpu", attack=form)), small_digits.network()
+    # Beside each of them one forward measures the clean accuracy.
+    for measure, folded in (("pgd20", 22), ("preview", 1), ("lipschitz", 1)):
+        forwards.clear()
+        scores(machine, model, small_digits.unseen(20), small_digits.measured(measure), tmp_path)
+        assert len(forwards) == (0 if form == "auto" else folded)
+    how = "fp32" if form == "auto" else f"fp32, {form}"
+    assert read_verdicts(tmp_path).computed == {"clean": how, "pgd20": how, "preview": "fp32"}
 
 
 def test_autoattack_in_bf16_has_to_be_asked_for(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from reconfig.harness.attacks.gradient import perturb
 from reconfig.harness.data.dataset import load_dataset
 from reconfig.harness.experiment import Attack, AttackForm, Compute, Data, Setting, Threat, Train
 from reconfig.harness.files import CheckpointError
-from reconfig.harness.machine.folding import Folded
+from reconfig.harness.machine.folding import Folded, fixed, in_form
 from reconfig.harness.training import attack_form
-from reconfig.harness.training.attack_form import NAME, fixed, in_form
+from reconfig.harness.training.attack_form import NAME
 from reconfig.harness.training.training import Training
 
 
