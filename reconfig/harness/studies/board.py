@@ -126,7 +126,7 @@ def standing(job: Job, failed: Mapping[Job, str], sweep: Sweep) -> Standing:
     outcome = job.outcome()
     if outcome is not None:
         robust = outcome.scores["best"]["pgd20"]
-        return Standing(Phase.FINISHED, f"finished, PGD-20 {robust:.2f} % in {outcome.seconds:,.0f} s", robust)
+        return Standing(Phase.FINISHED, f"finished, PGD-20 {robust:.2f} %, trained in {outcome.seconds:,.0f} s", robust)
     epochs = job.history()
     if not epochs and not (job.folder / "plan.json").exists():
         return Standing(Phase.WAITING, "waiting")

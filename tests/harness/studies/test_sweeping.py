@@ -251,7 +251,7 @@ def test_the_board_shows_what_the_folders_say(tmp_path: Path) -> None:
     shown = [line.split("│") for line in console.file.getvalue().splitlines() if "seed 0" in line]
     assert [[cell.strip() for cell in line[1:4]] for line in shown] == [
         ["zoo:wrn34_10 d1-1-3, seed 0", "epoch 2/3", "31.25"],
-        ["zoo:wrn34_10 d1-1-5, seed 0", "finished, PGD-20 52.50 % in 7 s", "52.50"],
+        ["zoo:wrn34_10 d1-1-5, seed 0", "finished, PGD-20 52.50 %, trained in 7 s", "52.50"],
         ["zoo:wrn34_10 d1-1-1, seed 0", "failed: it broke", "0.00"],
     ]
 
@@ -360,8 +360,8 @@ def test_without_ray_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest
 _LINES = (
     r"Depth configurations \(Figure 1b\): 2 configurations of digits .*; 0 of 2 trainings finished before",
     r"takes \d:\d\d:\d\d or less, by a timed batch: 2 trainings, \d at a time",
-    r"1/2  zoo:wrn34_10 d1-1-[13] γ=0\.02, seed 0  finished, PGD-20 [\d.]+ % in \d+ s",
-    r"2/2  zoo:wrn34_10 d1-1-[13] γ=0\.02, seed 0  finished, PGD-20 [\d.]+ % in \d+ s",
+    r"1/2  zoo:wrn34_10 d1-1-[13] γ=0\.02, seed 0  finished, PGD-20 [\d.]+ %, trained in \d+ s",
+    r"2/2  zoo:wrn34_10 d1-1-[13] γ=0\.02, seed 0  finished, PGD-20 [\d.]+ %, trained in \d+ s",
 )
 
 
