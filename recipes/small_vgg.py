@@ -13,13 +13,12 @@ def small_vgg() -> Compare:
     # RobustResNet's widths of three stages as widths of five; a VGG has no blocks to take its depths.
     rules = ("10-10-10", "10-10-4", "10-10-7", "w2:2:2:2.5:1")
     wrn = small_wrn()
-    more = replace(wrn.data, train_limit=8200)  # it trains faster
+    plain = replace(wrn.compute, attack="plain")  # the quicker form here: 0.20 for 0.26 ms an image and pass
     return replace(
         wrn,
         network="zoo:vgg11",
         gamma=0.125,
         rules=rules,
-        data=more,
-        evaluate=replace(wrn.evaluate, batch=500, aa_images=200, aa_shard=200),
-        compute=replace(wrn.compute, attack="plain"),
+        data=replace(wrn.data, train_limit=8200),
+        compute=plain,
     )

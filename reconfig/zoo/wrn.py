@@ -56,6 +56,7 @@ class WideResNet(nn.Module):
         stem: the width of the stem.
         num_classes: the number of logits.
         dropout: the probability of dropout between a block's two convolutions.
+        stem_stride: 2 halves the resolution before the first stage, as is usual for images of 64x64.
     """
 
     def __init__(
@@ -65,9 +66,10 @@ class WideResNet(nn.Module):
         stem: int = 16,
         num_classes: int = 10,
         dropout: float = 0.0,
+        stem_stride: int = 1,
     ) -> None:
         super().__init__()
-        self.stem_conv = nn.Conv2d(3, stem, kernel_size=3, padding=1, bias=False)
+        self.stem_conv = nn.Conv2d(3, stem, kernel_size=3, stride=stem_stride, padding=1, bias=False)
         self.blocks = nn.ModuleList()
         width = stem
         for index, (depth, new_width) in enumerate(zip(depths, widths, strict=True)):
@@ -101,7 +103,7 @@ class WideResNet(nn.Module):
         return self.fc(x.flatten(1))
 
 
-def wrn(depth: int, widen: int, num_classes: int = 10, dropout: float = 0.0) -> WideResNet:
+def wrn(depth: int, widen: int, num_classes: int = 10, dropout: float = 0.0, stem_stride: int = 1) -> WideResNet:
     """WRN-`depth`-`widen`: three stages of (depth - 4) / 6 basic blocks, 16, 32 and 64 times `widen` wide.
 
     (N, 3, 32, 32) -> (N, num_classes).
@@ -111,9 +113,10 @@ def wrn(depth: int, widen: int, num_classes: int = 10, dropout: float = 0.0) -> 
         widen: the factor on the widths, 1 or more; the stem is 16 wide whatever it is.
         num_classes: the number of logits.
         dropout: the probability of dropout between a block's two convolutions.
+        stem_stride: 2 halves the resolution before the first stage, as is usual for images of 64x64.
 
     Raises:
-        ValueError: `depth` is not 6n + 4, `widen` is below 1, or `dropout` is outside [0, 1).
+        ValueError: `depth` is not 6n + 4, `widen` or `stem_stride` is below 1, or `dropout` is outside [0, 1).
     """
     if depth < 10 or (depth - 4) % 6:
         below = max(10, depth - (depth - 4) % 6)
@@ -123,10 +126,14 @@ def wrn(depth: int, widen: int, num_classes: int = 10, dropout: float = 0.0) -> 
         )
     if widen < 1:
         raise ValueError(f"wrn: widen={widen} must be at least 1. Try wrn({depth}, 1).")
+    if stem_stride < 1:
+        raise ValueError(
+            f"wrn: stem_stride={stem_stride} must be at least 1. Try wrn({depth}, {widen}, stem_stride=2)."
+        )
     if not 0 <= dropout < 1:
         raise ValueError(f"wrn: dropout={dropout} must be in [0, 1). Try wrn({depth}, {widen}, dropout=0.3).")
     widths = [16 * widen, 32 * widen, 64 * widen]
-    return WideResNet([(depth - 4) // 6] * 3, widths, num_classes=num_classes, dropout=dropout)
+    return WideResNet([(depth - 4) // 6] * 3, widths, 16, num_classes, dropout, stem_stride)
 
 
 def wrn28_10(num_classes: int = 10, dropout: float = 0.0) -> WideResNet:
