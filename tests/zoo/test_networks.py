@@ -9,6 +9,7 @@ import torch
 from fvcore.nn import parameter_count
 from torch import nn
 
+import reconfig
 from reconfig import zoo
 from reconfig.zoo.darts import OPERATIONS, drop_path
 
@@ -195,6 +196,13 @@ def test_wrn_shapes_of_stages() -> None:
     assert shapes == [(16, 32, 32), (160, 32, 32), (320, 16, 16), (640, 8, 8)]
 
 
+def test_a_stem_of_stride_2_halves_every_resolution_and_changes_no_weight() -> None:
+    usual, halved = zoo.wrn(10, 1), zoo.wrn(10, 1, stem_stride=2)
+    halved.load_state_dict(usual.state_dict())
+    found = [reconfig.stages(*pair) for pair in ((usual, torch.rand(1, 3, 32, 32)), (halved, torch.rand(1, 3, 64, 64)))]
+    assert [[stage.resolution for stage in each] for each in found] == [[(32, 32), (16, 16), (8, 8)]] * 2
+
+
 def test_wrn_dropout_acts_in_train_mode_only() -> None:
     model, images = zoo.wrn(10, 1, dropout=0.5), torch.rand(4, 3, 32, 32)
     assert not torch.equal(model(images), model(images))
@@ -209,6 +217,7 @@ def test_wrn_dropout_acts_in_train_mode_only() -> None:
         ((4, 1), r"depth=4 is not 6n \+ 4 .* Try wrn\(10, 1\) or wrn\(16, 1\)\."),
         ((-2, 1), r"depth=-2 is not 6n \+ 4 .* Try wrn\(10, 1\) or wrn\(16, 1\)\."),
         ((34, 0), r"widen=0 must be at least 1\. Try wrn\(34, 1\)\."),
+        ((34, 1, 10, 0, 0), r"stem_stride=0 must be at least 1\. Try wrn\(34, 1, stem_stride=2\)\."),
         ((34, 1, 10, 1.0), r"dropout=1\.0 must be in \[0, 1\)\. Try wrn\(34, 1, dropout=0\.3\)\."),
     ],
 )

@@ -72,6 +72,11 @@ def shape(model: nn.Module) -> Shape:
             f"{needs}, not {type(model).__name__}; another network has to be added to robustbench's"
             " model_zoo/architectures as a class of its own. --to safetensors takes any network"
         )
+    if model.stem_conv.stride != (1, 1):
+        raise ExportError(
+            f"{needs} whose stem keeps the resolution, and this one's has a stride of {model.stem_conv.stride[0]}:"
+            " leave stem_stride out"
+        )
     stages: list[Any] = list(model.blocks)
     firsts = [stage.layer[0] for stage in stages]
     found = Shape(

@@ -108,11 +108,15 @@ def uneven() -> nn.Module:
         ),
         (lambda: zoo.WideResNet([1, 1], [8, 8]), "two are 8 wide one after the other"),
         (
+            lambda: zoo.wrn(10, 1, stem_stride=2),
+            r"whose stem keeps the resolution, .* a stride of 2: leave stem_stride",
+        ),
+        (
             uneven,
             r"one width a stage: blocks\.1\.layer\.0\.conv1\.weight is \(20, 16, 3, 3\), and there \(32, 16, 3, 3\)",
         ),
     ],
-    ids=["vgg", "equal widths", "uneven"],
+    ids=["vgg", "equal widths", "stem", "uneven"],
 )
 def test_what_robustbench_cannot_load_is_named(model: Any, message: str) -> None:
     with pytest.raises(ExportError, match=message):
