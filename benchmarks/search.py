@@ -2,7 +2,8 @@
 
     python benchmarks/search.py zoo:wrn34_10 --hold params --minutes 600 --data cifar10
     python benchmarks/search.py timm:resnet10t --hold flops --minutes 120 --data PATH
-    python benchmarks/search.py "zoo:vgg11 gamma=0.125" --data digits --data.hold-out 300 --minutes 9
+    python benchmarks/search.py "zoo:vgg11 gamma=0.125" --data digits --data.hold-out 300 --minutes 9 \\
+        --train.epochs 5 --train.batch 32
     python benchmarks/search.py path/to/net.py:Net --data PATH --address auto --resume
 
 It runs on Ray Tune: on this machine, or with --address on a cluster whose machines see the output folder under one
