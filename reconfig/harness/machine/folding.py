@@ -215,6 +215,14 @@ class _Scale(NamedTuple):
     shift: Tensor
 
 
+class _Waiting(NamedTuple):
+    """What a folded convolution returned, the batch norm that it waits for, and what that returns, once."""
+
+    shown: weakref.ref[Tensor]
+    norm: Norm
+    output: Tensor | None
+
+
 class _Folding(TorchFunctionMode):
     """Has convolutions do the work of their batch norms, and the other batch norms theirs in one pass."""
 
@@ -228,7 +236,7 @@ class _Folding(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self.norms, self.made, self.scales, self.layout, self.tiles = norms, made, scales, layout, tiles
-        self.waiting: dict[int, tuple[weakref.ref[Tensor], Norm]] = {}
+        self.waiting: dict[int, _Waiting] = {}
 
     def see(self, *read: Any) -> None:
         """Something that is not the right batch norm reads these.
@@ -236,21 +244,21 @@ class _Folding(TorchFunctionMode):
         Raises:
             _ReadElsewhereError: If one of them still waits for its batch norm, or went through it.
         """
-        if any(self._waits(leaf) is not None for leaf in tree_leaves(read)):
+        if any(self._waiting(leaf) is not None for leaf in tree_leaves(read)):
             raise _ReadElsewhereError
 
-    def _waits(self, item: Any) -> Norm | None:
+    def _waiting(self, item: Any) -> _Waiting | None:
         held = self.waiting.get(id(item))
-        return held[1] if held is not None and held[0]() is item else None
+        return held if held is not None and held.shown() is item else None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         norm = _norm(args, kwargs) if func is F.batch_norm else None
         if norm is not None:
-            expected = self._waits(norm[0])
-            if expected is not None and expected.same(norm[1]):
-                # Another tensor of the same memory: who reads the one before the batch norm is still noticed.
-                return norm[0].view_as(norm[0])
+            held = self._waiting(norm[0])
+            if held is not None and held.output is not None and held.norm.same(norm[1]):
+                self.waiting[id(norm[0])] = held._replace(output=None)
+                return held.output
         if func not in _SIZES:
             self.see(args, kwargs)
         if func in _CONVOLUTIONS:
@@ -270,9 +278,13 @@ class _Folding(TorchFunctionMode):
             output = winograd.convolve(input, made.kernel, made.bias)
         else:
             output = func(input, made.weight, made.bias, **how)
-        if norm is not None:
-            self.waiting[id(output)] = weakref.ref(output), norm
-        return output
+        if norm is None:
+            return output
+        # Another tensor of the same memory, so that who reads the one before the batch norm is noticed. This one is the
+        # view, what the batch norm returns is not: autograd copies every gradient of a view that changes in place.
+        shown = output.view_as(output)
+        self.waiting[id(shown)] = _Waiting(weakref.ref(shown), norm, output)
+        return shown
 
     def _scaled(self, input: Tensor, norm: Norm) -> Tensor:
         held = self.scales.get(id(norm.mean))
