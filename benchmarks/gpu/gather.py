@@ -94,7 +94,7 @@ def _attempt(held: Held, command: list[str], deadline: float, lock: IO[str]) -> 
             stderr=log,
             pass_fds=[lock.fileno()],  # so that the folder stays locked for as long as anything writes there
             process_group=0,
-            preexec_fn=_die_with_parent,
+            preexec_fn=_can_be_stopped,
         )
         try:
             while True:
@@ -145,8 +145,12 @@ def _stop(process: subprocess.Popen[bytes]) -> int:
     return code
 
 
-def _die_with_parent() -> None:
-    """Called in the new process: let Linux end it when the one that started it is gone."""
+def _can_be_stopped() -> None:
+    """Called in the new process: let it heed an interrupt, and Linux end it when the one that started it is gone.
+
+    A shell has what it starts behind an ``&`` ignore interrupts, and so does all that is started from there.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 

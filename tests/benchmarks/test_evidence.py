@@ -86,6 +86,19 @@ def test_one_that_is_stopped_by_the_clock_goes_on_the_next_time(tmp_path: Path) 
     assert (held.folder / "log.txt").read_text() == "".join(f"did {number}\n" for number in range(40))
 
 
+def test_one_is_stopped_in_the_background_of_a_shell_too(tmp_path: Path) -> None:
+    """There interrupts are ignored, by what is started as well."""
+    item = counting("slow", 100, 0.2)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        gathered((item,), tmp_path, 1.5)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    (attempt,) = Held(tmp_path, item).attempts()
+    assert attempt["ended"] == "stopped"
+    assert attempt["seconds"] < gather._GRACE
+
+
 def test_one_that_cannot_be_divided_is_begun_only_if_it_fits(tmp_path: Path) -> None:
     (said,) = gathered((whole("long", "pass", minutes=5),), tmp_path, 10)
     assert said == "long: takes about 5.0 min (a guess), and 0.2 are left"
