@@ -244,10 +244,10 @@ class _Folding(TorchFunctionMode):
         Raises:
             _ReadElsewhereError: If one of them still waits for its batch norm, or went through it.
         """
-        if any(self._waiting(leaf) is not None for leaf in tree_leaves(read)):
+        if any(self._held(leaf) is not None for leaf in tree_leaves(read)):
             raise _ReadElsewhereError
 
-    def _waiting(self, item: Any) -> _Waiting | None:
+    def _held(self, item: Any) -> _Waiting | None:
         held = self.waiting.get(id(item))
         return held if held is not None and held.shown() is item else None
 
@@ -255,7 +255,7 @@ class _Folding(TorchFunctionMode):
         kwargs = kwargs or {}
         norm = _norm(args, kwargs) if func is F.batch_norm else None
         if norm is not None:
-            held = self._waiting(norm[0])
+            held = self._held(norm[0])
             if held is not None and held.output is not None and held.norm.same(norm[1]):
                 self.waiting[id(norm[0])] = held._replace(output=None)
                 return held.output

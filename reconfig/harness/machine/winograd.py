@@ -97,7 +97,7 @@ class _Convolution(torch.autograd.Function):
 
 _AT_ONCE = 2**18
 """Numbers of a batch that are worked on together: they and their tiles should stay in a core's share of the cache."""
-_ONES = _TILE + 1
+_IN_ALL = _TILE + 1
 """The product that each of the 16 outputs has once: that of the second row and column."""
 
 
@@ -121,7 +121,7 @@ def _part(images: Tensor, matrices: Tensor, bias: Tensor | None, into: Tensor) -
     _to_products(rows.unfold(3, _TILE, _STEP).movedim(-1, 0), tiles.transpose(0, 1))
     products = torch.bmm(tiles.view(_TILE**2, -1, channels), matrices)
     if bias is not None:
-        products[_ONES] += bias
+        products[_IN_ALL] += bias
     sums = torch.empty(_STEP, products[0].numel() * _TILE)
     _to_outputs(products.view(_TILE, -1), sums)
     columns = sums.view(_STEP, _TILE, count, high, wide, -1).transpose(0, 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,6 +71,36 @@ def test_it_measures_every_form_and_leaves_the_network_alone(tmp_path: Path) -> 
     assert ratios["plain"] == 1
     assert all(ratio > 0 for ratio in ratios.values())
     assert torch.equal(weights(plain), weights(auto))
+
+
+def test_what_a_form_makes_once_counts_once_however_long_the_attack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a clock on which a step takes a second, and in a folded form half of that, but 3 for what it makes."""
+    clock, prepared = [0.0], set[int]()
+
+    def attacked(network: nn.Module, images: torch.Tensor, labels: object, threat: object, attack: Attack) -> None:
+        if isinstance(network, Folded):
+            clock[0] += 3 * (id(network) not in prepared)
+            prepared.add(id(network))
+        clock[0] += attack.steps * len(images) * (0.5 if isinstance(network, Folded) else 1)
+
+    @contextmanager
+    def anew(network: nn.Module) -> Iterator[None]:
+        prepared.discard(id(network))
+        yield
+
+    made = training(tmp_path / "run", "plain")
+    monkeypatch.setattr(attack_form, "perturb", attacked)
+    monkeypatch.setattr(attack_form, "fixed", anew)
+    monkeypatch.setattr(attack_form, "_now", lambda _: clock[0])
+    images = torch.zeros(8, 3, 8, 8)
+    for steps in (1, 10):
+        setting = replace(EXPERIMENT, train=replace(EXPERIMENT.train, attack=Attack(steps=steps)))
+        ratios = attack_form.measure(made.machine, setting, made.running, images)
+        one_image = 1
+        plain, folded = one_image + 8 * steps, 3 + (one_image + 8 * steps) / 2
+        assert ratios == dict.fromkeys(ratios, round(plain / folded, 3)) | {"plain": 1}
 
 
 class KilledError(Exception):
